@@ -1,0 +1,44 @@
+//! The fence: a client whose transaction was aborted while it waits must not go on writing as if nothing happened.
+
+use super::request::Request;
+use crate::{
+    identity::{Verb, helm_release},
+    object::Image,
+    release::Fence,
+};
+
+/// What the fence of a release does to one write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stance {
+    /// It does not concern this write.
+    Open,
+    /// The client does not know yet that its transaction is over.
+    Shut,
+    /// The client begins its next transaction: the fence comes down once the watcher knows.
+    Knock,
+}
+
+/// Other users, and other tools of the same user, pass: a fix by hand is welcome.
+pub(super) fn stance(fence: Option<&Fence>, request: &Request<'_>, begins: bool) -> Stance {
+    let Some(fence) = fence else { return Stance::Open };
+    let tool = request.field_manager().to_ascii_lowercase();
+    let same_client =
+        request.user_info.username == fence.user && (tool.is_empty() || tool.starts_with("helm"));
+    match (same_client, begins) {
+        (false, _) => Stance::Open,
+        (true, true) => Stance::Knock,
+        (true, false) => Stance::Shut,
+    }
+}
+
+/// Whether a client begins a transaction with this write: Helm creates its next release Secret for all but an
+/// uninstall, which marks the last one.
+pub(super) fn begins(request: &Request<'_>, verb: Verb, name: &str, new: Option<Image<'_>>) -> bool {
+    let marks_uninstall = || new.and_then(|new| new.label("status")) == Some("uninstalling");
+    is_helm_secret(request, name) && (verb == Verb::Create || (verb == Verb::Update && marks_uninstall()))
+}
+
+/// Whether the write is to one of Helm's own records, by which a client begins and ends its transactions.
+pub(super) fn is_helm_secret(request: &Request<'_>, name: &str) -> bool {
+    request.resource.group.is_empty() && request.resource.plural == "secrets" && helm_release(name).is_some()
+}

@@ -1,0 +1,63 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+#[test]
+fn an_answer_carries_patch_and_its_type_together() {
+    let patch =
+        recording(&review("CREATE", &Value::Null, &deployment(&json!({}), 1)), None, |r| r.patch.unwrap());
+    let allow = answer("r-1", Answer::Allow { patch: Some(&patch), warning: Some("careful"), undo: None });
+    let allow: Value = serde_json::from_slice(&allow).unwrap();
+    assert_eq!(allow["response"]["uid"], "r-1");
+    assert_eq!(allow["response"]["patchType"], "JSONPatch");
+    assert_eq!(allow["response"]["warnings"], json!(["careful"]));
+    let bare = answer("r-1", Answer::Allow { patch: None, warning: None, undo: None });
+    assert_eq!(
+        serde_json::from_slice::<Value>(&bare).unwrap(),
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": "r-1", "allowed": true}})
+    );
+    let deny = answer("r-1", Answer::Deny { code: 403, message: "no" });
+    let deny: Value = serde_json::from_slice(&deny).unwrap();
+    assert_eq!(
+        deny["response"],
+        json!({"uid": "r-1", "allowed": false, "status": {"code": 403, "message": "no"}})
+    );
+}
+
+#[test]
+fn a_body_that_cannot_be_answered_says_what_is_wrong_with_it() {
+    let mut old_version = update(&json!({}), &json!({}));
+    old_version["apiVersion"] = json!("admission.k8s.io/v1beta1");
+    let mut no_uid = update(&json!({}), &json!({}));
+    no_uid["request"]["uid"] = json!("");
+    let mut no_kind = update(&json!({}), &json!({}));
+    no_kind["request"]["kind"] = json!(7);
+    for (body, message) in [
+        ("{".to_owned(), "no JSON object"),
+        ("7".to_owned(), "no JSON object"),
+        (old_version.to_string(), "admission.k8s.io/v1beta1"),
+        (
+            json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}).to_string(),
+            "holds no request",
+        ),
+        (no_uid.to_string(), "has no uid"),
+        (no_kind.to_string(), "the request cannot be read"),
+    ] {
+        let error = parse(body.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    assert!(matches!(parse(b"\xff"), Err(Invalid::Encoding)));
+}
+
+#[test]
+fn an_operation_without_its_object_is_invalid() {
+    for (operation, field) in [("CREATE", "object"), ("UPDATE", "object"), ("DELETE", "oldObject")] {
+        let body = review(operation, &Value::Null, &Value::Null).to_string();
+        let request = parse(body.as_bytes()).unwrap();
+        let error = triage(&request, &Deployers::default()).unwrap_err();
+        assert_eq!(error.to_string(), format!("the {operation} brings no {field}"));
+    }
+    let body = review("CREATE", &Value::Null, &json!([1])).to_string();
+    let request = parse(body.as_bytes()).unwrap();
+    assert!(matches!(triage(&request, &Deployers::default()), Err(Invalid::Object { field: "object", .. })));
+}

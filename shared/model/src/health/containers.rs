@@ -1,0 +1,164 @@
+//! A view of the containers of a pod, as the kubelet reports them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::facts::Facts;
+
+/// What a container is to its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Runs to its end before the others start.
+    Init,
+    /// An init container that keeps running.
+    Sidecar,
+    /// One of the pod's containers proper.
+    Main,
+}
+
+/// A container and its reported state.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Container<'a> {
+    pub(super) pod: Facts<'a>,
+    pub(super) role: Role,
+    spec: Option<Facts<'a>>,
+    status: Facts<'a>,
+}
+
+/// How a run of a container ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending<'a> {
+    pub(super) reason: &'a str,
+    pub(super) message: &'a str,
+    pub(super) exit_code: i64,
+    pub(super) started: Option<Timestamp>,
+    pub(super) finished: Option<Timestamp>,
+}
+
+impl<'a> Ending<'a> {
+    fn read(state: Facts<'a>) -> Self {
+        Self {
+            reason: state.text("/reason"),
+            message: state.text("/message"),
+            exit_code: state.count("/exitCode"),
+            // What never ran has started at the epoch.
+            started: state.time("/startedAt").filter(|time| *time > Timestamp::UNIX_EPOCH),
+            finished: state.time("/finishedAt").filter(|time| *time > Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    /// For how long it ran.
+    pub(super) fn ran_for(&self) -> Option<Duration> {
+        Duration::try_from(self.finished?.duration_since(self.started?)).ok()
+    }
+}
+
+/// All containers of a pod that the kubelet reports on.
+pub(super) fn of(pod: &Value) -> impl Iterator<Item = Container<'_>> {
+    let pod = Facts(pod);
+    let section = move |statuses: &str, specs: &'static str, init: bool| {
+        pod.list(statuses).map(move |status| {
+            let spec = pod.list(specs).find(|spec| spec.text("/name") == status.text("/name"));
+            let sidecar = spec.is_some_and(|spec| spec.text("/restartPolicy") == "Always");
+            let role = match (init, sidecar) {
+                (false, _) => Role::Main,
+                (true, false) => Role::Init,
+                (true, true) => Role::Sidecar,
+            };
+            Container { pod, role, spec, status }
+        })
+    };
+    section("/status/initContainerStatuses", "/spec/initContainers", true).chain(section(
+        "/status/containerStatuses",
+        "/spec/containers",
+        false,
+    ))
+}
+
+impl<'a> Container<'a> {
+    pub(super) fn name(&self) -> &'a str {
+        self.status.text("/name")
+    }
+
+    /// The image as its user wrote it, if the spec is known.
+    pub(super) fn image(&self) -> &'a str {
+        let image = self.spec.map_or("", |spec| spec.text("/image"));
+        if image.is_empty() { self.status.text("/image") } else { image }
+    }
+
+    pub(super) fn restarts(&self) -> u64 {
+        u64::try_from(self.status.count("/restartCount")).unwrap_or(0)
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.status.flag("/ready")
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.status.0.pointer("/state/running").is_some()
+    }
+
+    /// Why the container waits: reason and message.
+    pub(super) fn waiting(&self) -> Option<(&'a str, &'a str)> {
+        self.status.0.pointer("/state/waiting")?;
+        Some((self.status.text("/state/waiting/reason"), self.status.text("/state/waiting/message")))
+    }
+
+    /// How it ended, if it is not running and not waiting.
+    pub(super) fn ended(&self) -> Option<Ending<'a>> {
+        self.status.0.pointer("/state/terminated").map(|state| Ending::read(Facts(state)))
+    }
+
+    /// How it ended last.
+    pub(super) fn last_ending(&self) -> Option<Ending<'a>> {
+        self.ended().or_else(|| {
+            self.status.0.pointer("/lastState/terminated").map(|state| Ending::read(Facts(state)))
+        })
+    }
+
+    /// How the run ended that should have gone on, if the container is down for that reason now.
+    pub(super) fn failed_run(&self) -> Option<Ending<'a>> {
+        if let Some(ended) = self.ended() {
+            return self.should_not_have(&ended).then_some(ended);
+        }
+        match self.waiting()? {
+            ("CrashLoopBackOff" | "PostStartHookError", _) => self.last_ending().or(Some(UNTOLD)),
+            ("RunContainerError", message) => {
+                Some(self.last_ending().unwrap_or(Ending { reason: "StartError", message, ..UNTOLD }))
+            }
+            _ => None,
+        }
+    }
+
+    /// A main container of a pod that is always restarted, and a sidecar, should not even end well.
+    fn should_not_have(&self, ended: &Ending<'_>) -> bool {
+        let goes_on = match self.role {
+            Role::Init => false,
+            Role::Sidecar => true,
+            Role::Main => self.restart_policy() == "Always",
+        };
+        goes_on || ended.exit_code != 0
+    }
+
+    /// The restart policy that holds for the container.
+    pub(super) fn restart_policy(&self) -> &'a str {
+        let own = self.spec.map_or("", |spec| spec.text("/restartPolicy"));
+        let policy = if own.is_empty() { self.pod.text("/spec/restartPolicy") } else { own };
+        if policy.is_empty() { "Always" } else { policy }
+    }
+
+    /// As people are told of it: `init container "migrate" of pod web-1`.
+    pub(super) fn title(&self) -> String {
+        let role = match self.role {
+            Role::Init => "init container",
+            Role::Sidecar => "sidecar",
+            Role::Main => "container",
+        };
+        format!("{role} {:?} of pod {}", self.name(), self.pod.text("/metadata/name"))
+    }
+}
+
+const UNTOLD: Ending<'static> =
+    Ending { reason: "", message: "", exit_code: 0, started: None, finished: None };

@@ -1,0 +1,27 @@
+//! The life of a revision: `step(&Observed, now) -> Decision`, one pure function.
+//!
+//! ```text
+//! Open ── quiet, nothing pending ──▶ Progressing ── all ready ──▶ Soaking ── stayed ready ──▶ Healthy
+//!   │ ▲                                 │   a new record: Open again   │ failed
+//!   │ └─────────────────────────────────┴──────────────────────────────┤
+//!   │                            failed, or the deadline passed        ▼
+//!   └── failed while a client still waits ──────────────────▶ RollingBack ──▶ RolledBack  (or Held, Notified)
+//! ```
+//!
+//! # Guarantees
+//!
+//! - `step` is total and deterministic.
+//! - A decision either changes the phase or restores objects, never both: what is about to be done is stored first.
+//! - Each effect carries its precondition, so that doing it twice, or late, does nothing.
+//! - After any prefix of the effects, observing and stepping again goes on to the same end.
+
+mod client;
+mod decision;
+mod observed;
+mod report;
+mod step;
+mod undoing;
+
+pub use decision::{Decision, Effect, Notice, Wake};
+pub use observed::{Observed, Refusal, Spent};
+pub use step::{VERIFY_AFTER, step};

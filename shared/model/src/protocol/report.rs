@@ -1,0 +1,154 @@
+//! What people are told: the message, the conditions, the Events.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Notice, Observed};
+use crate::{
+    health::{Judgement, Verdict, reasons},
+    object::ObjectRef,
+    release::{Failure, Past, Phase, ReleaseStatus, Subject, condition},
+};
+
+/// The client marked its own transaction as failed.
+pub(super) fn client_failed(seen: &Observed) -> Failure {
+    let message = "the client itself reported that its deploy failed, and left it unfinished";
+    client_failure(seen, reasons::CLIENT_FAILED, message.to_owned())
+}
+
+/// The client stopped in the middle.
+pub(super) fn client_gone(seen: &Observed) -> Failure {
+    let quiet = seen.quiet.as_secs();
+    let message =
+        format!("the client stopped in the middle of its deploy: it has written nothing for {quiet} s");
+    client_failure(seen, reasons::CLIENT_GONE, message)
+}
+
+fn client_failure(seen: &Observed, reason: &str, message: String) -> Failure {
+    let secret = seen.tracks.iter().rev().find(|track| track.object.kind == "Secret");
+    Failure {
+        object: secret.map(|track| Subject::from(&track.object)).unwrap_or_default(),
+        reason: reason.to_owned(),
+        message,
+        evidence: Vec::new(),
+    }
+}
+
+/// What a client is told whose transaction was aborted.
+pub(super) fn fence(status: &ReleaseStatus) -> String {
+    let failure = status.failure.clone().unwrap_or_default();
+    format!(
+        "backout: revision {} failed and is rolled back: {}. This client's transaction is over; run it again once \
+         the cause is mended",
+        status.revision,
+        blame(&failure)
+    )
+}
+
+/// The Event on the object to blame.
+pub(super) fn failed(seen: &Observed, failure: &Failure) -> Notice {
+    let about =
+        seen.tracks.iter().map(|track| &track.object).find(|object| failure.object == Subject::from(*object));
+    Notice { about: about.cloned(), warning: true, reason: "ReleaseFailed", message: blame(failure) }
+}
+
+/// The Event on the Release when a revision is over.
+pub(super) fn ended(seen: &Observed, status: &ReleaseStatus) -> Notice {
+    let phase = status.phase.unwrap_or(Phase::Open);
+    let objects = seen.tracks.len();
+    let revision = status.revision;
+    let cause = status.failure.as_ref().map(blame).unwrap_or_default();
+    let message = match phase {
+        Phase::Healthy => format!("Revision {revision} is healthy: {objects} objects"),
+        Phase::RolledBack => {
+            format!("Revision {revision} was rolled back: {objects} objects. Cause: {cause}")
+        }
+        _ => format!("Revision {revision} failed and is left as it is: {cause}"),
+    };
+    Notice { about: None, warning: phase != Phase::Healthy, reason: phase.as_str(), message }
+}
+
+/// The Event on an object whose fields somebody else had changed too.
+pub(super) fn overridden(object: &ObjectRef, fields: &[String]) -> Notice {
+    let message = format!(
+        "Rolled back fields that were changed by someone else too, after the release had changed them: {}",
+        fields.join(", ")
+    );
+    Notice { about: Some(object.clone()), warning: true, reason: "Overridden", message }
+}
+
+/// Sets message and conditions to what the rest of the status says.
+pub(super) fn summarize(status: &mut ReleaseStatus, judgement: Option<&Judgement>, now: Timestamp) {
+    let Some(phase) = status.phase else { return };
+    let previous = std::mem::take(&mut status.message);
+    status.message = message(status, phase, judgement, previous);
+    let stuck = phase == Phase::RollingBack && !status.unrestored.is_empty();
+    let failed = matches!(phase, Phase::RolledBack | Phase::Held | Phase::Notified);
+    let reconciling = phase.is_undecided() || (phase == Phase::RollingBack && !stuck);
+    let reason = phase.as_str();
+    let generation = status.observed_generation;
+    let message = status.message.clone();
+    for (type_, is) in
+        [("Ready", phase == Phase::Healthy), ("Reconciling", reconciling), ("Stalled", stuck || failed)]
+    {
+        condition(&mut status.conditions, type_, is, reason, &message, generation, now);
+    }
+}
+
+fn message(status: &ReleaseStatus, phase: Phase, judgement: Option<&Judgement>, previous: String) -> String {
+    let cause = status.failure.as_ref().map(blame).unwrap_or_default();
+    let waiting = judgement.map(|judgement| &judgement.verdict);
+    let first = status.unrestored.first().map(|left| format!("{}: {}", name(&left.object), left.reason));
+    match (phase, waiting) {
+        (Phase::Open | Phase::Progressing | Phase::Soaking, Some(Verdict::Undecided { message })) => {
+            format!("Cannot judge for the moment, the clock stands still: {message}")
+        }
+        (Phase::Open | Phase::Progressing, Some(Verdict::Waiting { object, message })) => {
+            format!("{object}: {message}")
+        }
+        (Phase::Open, _) => "Waiting for the deployer to finish".to_owned(),
+        (Phase::Progressing, _) => "Waiting for the objects to become ready".to_owned(),
+        (Phase::Soaking, _) => "All objects are ready and must stay so for a while".to_owned(),
+        (Phase::Healthy, _) => "Healthy".to_owned(),
+        (Phase::RollingBack, _) => match first {
+            Some(first) => format!("Rolling back is held up by {first}. Cause of the rollback: {cause}"),
+            None => format!("Rolling back: {cause}"),
+        },
+        (Phase::RolledBack, _) => rolled_back(status, &cause),
+        (Phase::Held, _) => match &status.held {
+            Some(held) => {
+                format!("Not rolled back, {}: {}. It failed: {cause}", name(&held.object), held.reason)
+            }
+            None => format!("Failed, and held for you to look at: {cause}"),
+        },
+        (Phase::Notified, _) if cause.is_empty() => previous,
+        (Phase::Notified, _) => format!("Failed, and left as it is: {cause}"),
+    }
+}
+
+fn rolled_back(status: &ReleaseStatus, cause: &str) -> String {
+    let left = match status.unrestored.len() {
+        0 => String::new(),
+        1 => " 1 object was not restored, see status.unrestored.".to_owned(),
+        n => format!(" {n} objects were not restored, see status.unrestored."),
+    };
+    let took = status.history.first().and_then(duration).map(|s| format!(" in {s} s")).unwrap_or_default();
+    format!("Rolled back{took}: {cause}.{left}")
+}
+
+fn duration(past: &Past) -> Option<i64> {
+    let (from, to) = (past.decided_at.as_ref()?.0, past.ended_at.as_ref()?.0);
+    Some(SignedDuration::as_secs(&to.duration_since(from)))
+}
+
+/// `Deployment shop/web: container …`, without a full stop.
+fn blame(failure: &Failure) -> String {
+    format!("{}: {}", name(&failure.object), failure.message.trim_end_matches('.'))
+}
+
+fn name(object: &Subject) -> String {
+    if object.namespace.is_empty() {
+        format!("{} {}", object.kind, object.name)
+    } else {
+        format!("{} {}/{}", object.kind, object.namespace, object.name)
+    }
+}

@@ -1,0 +1,78 @@
+//! The `Release` resource: what its users set, and what the watcher reports and remembers in it.
+
+mod policy;
+mod status;
+
+use kube_core::Duration;
+use kube_derive::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use policy::{Action, Policy, Problem};
+pub use status::{
+    Attempt, Author, Condition, Failure, Fence, Past, Phase, ReleaseStatus, Subject, Unrestored, condition,
+};
+
+/// Policy of one release. A field left out is taken from the namespace's annotations, then from the watcher's flags.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "backout.dev",
+    version = "v1alpha1",
+    kind = "Release",
+    plural = "releases",
+    shortname = "rel",
+    namespaced,
+    status = "ReleaseStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "A unit of deployment that becomes healthy as a whole, or is undone as a whole.",
+    printcolumn(name = "Revision", type_ = "integer", json_path = ".status.revision"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
+    crates(kube_core = "::kube_core")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseSpec {
+    /// Quiet time after the last write that ends a revision (default 5s).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = DURATION))]
+    pub settle: Option<Duration>,
+    /// Time to become ready, from the first write (default 10m).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = DURATION))]
+    pub deadline: Option<Duration>,
+    /// Time to stay ready before the revision counts as healthy (default 60s).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = DURATION))]
+    pub soak: Option<Duration>,
+    /// What to do with a revision that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
+    /// Record, judge and report, but touch nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// How many decided revisions the history keeps (default 10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub history_limit: Option<u32>,
+    /// Roll back even to states that could not be checked against the server's own history. Only for use by hand,
+    /// on a release that is held for that reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept_unverified: Option<bool>,
+}
+
+/// What to do with a failed revision, apart for the first install and for upgrades.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OnFailure {
+    /// For a revision without a healthy one before it (default Rollback).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install: Option<Action>,
+    /// For all others (default Rollback).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Action>,
+}
+
+/// A duration as Go writes it, and not negative.
+const DURATION: &str = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$";

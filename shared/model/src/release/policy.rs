@@ -1,0 +1,187 @@
+//! The policy of a release: its spec over its namespace's annotations over the watcher's flags.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{OnFailure, ReleaseSpec};
+use crate::names;
+
+/// What to do with a revision that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Action {
+    /// Put every object back to its state before the revision.
+    #[default]
+    Rollback,
+    /// Leave everything as it is, for a person to look at.
+    Hold,
+    /// Report it, and leave everything as it is.
+    Notify,
+}
+
+impl std::str::FromStr for Action {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "Rollback" => Ok(Self::Rollback),
+            "Hold" => Ok(Self::Hold),
+            "Notify" => Ok(Self::Notify),
+            _ => Err("it must be Rollback, Hold or Notify".to_owned()),
+        }
+    }
+}
+
+/// What holds for one release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Quiet time that ends a revision's writes.
+    pub settle: Duration,
+    /// Time to become ready.
+    pub deadline: Duration,
+    /// Time to stay ready.
+    pub soak: Duration,
+    /// For a first install that failed.
+    pub on_install_failure: Action,
+    /// For an upgrade that failed.
+    pub on_upgrade_failure: Action,
+    /// Touch nothing.
+    pub suspend: bool,
+    /// How many decided revisions the history keeps.
+    pub history_limit: usize,
+    /// Restore states that could not be verified.
+    pub accept_unverified: bool,
+}
+
+/// The defaults of design, where neither flag, annotation nor spec says otherwise.
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_secs(5),
+            deadline: Duration::from_secs(600),
+            soak: Duration::from_secs(60),
+            on_install_failure: Action::Rollback,
+            on_upgrade_failure: Action::Rollback,
+            suspend: false,
+            history_limit: 10,
+            accept_unverified: false,
+        }
+    }
+}
+
+/// A setting that cannot be read: which, and what is used instead.
+pub type Problem = String;
+
+impl Policy {
+    /// The policy of a release with `spec` in a namespace with `annotations`; `self` holds the watcher's flags.
+    pub fn resolve(
+        &self,
+        annotations: &BTreeMap<String, String>,
+        spec: &ReleaseSpec,
+    ) -> (Self, Vec<Problem>) {
+        let mut policy = self.clone();
+        let mut problems = Vec::new();
+        let mut settings = Annotations { annotations, problems: &mut problems };
+        settings.duration(names::POLICY_SETTLE, &mut policy.settle);
+        settings.duration(names::POLICY_DEADLINE, &mut policy.deadline);
+        settings.duration(names::POLICY_SOAK, &mut policy.soak);
+        settings.parse(names::POLICY_ON_INSTALL_FAILURE, &mut policy.on_install_failure);
+        settings.parse(names::POLICY_ON_UPGRADE_FAILURE, &mut policy.on_upgrade_failure);
+        settings.flag(names::POLICY_SUSPEND, &mut policy.suspend);
+        policy.apply(spec);
+        (policy, problems)
+    }
+
+    fn apply(&mut self, spec: &ReleaseSpec) {
+        let OnFailure { install, upgrade } = spec.on_failure.unwrap_or_default();
+        for (setting, value) in [
+            (&mut self.settle, spec.settle),
+            (&mut self.deadline, spec.deadline),
+            (&mut self.soak, spec.soak),
+        ] {
+            if let Some(value) = value {
+                *setting = value.into();
+            }
+        }
+        self.on_install_failure = install.unwrap_or(self.on_install_failure);
+        self.on_upgrade_failure = upgrade.unwrap_or(self.on_upgrade_failure);
+        self.suspend = spec.suspend.unwrap_or(self.suspend);
+        self.accept_unverified = spec.accept_unverified.unwrap_or(self.accept_unverified);
+        if let Some(limit) = spec.history_limit {
+            self.history_limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        }
+    }
+}
+
+struct Annotations<'a> {
+    annotations: &'a BTreeMap<String, String>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Annotations<'_> {
+    fn duration(&mut self, key: &str, setting: &mut Duration) {
+        self.set(key, setting, |text| match text.parse::<kube_core::Duration>() {
+            Ok(duration) if !duration.is_negative() => Ok(duration.into()),
+            Ok(_) => Err("it must not be negative".to_owned()),
+            Err(_) => Err("it must be a duration such as 90s or 10m".to_owned()),
+        });
+    }
+
+    fn flag(&mut self, key: &str, setting: &mut bool) {
+        self.set(key, setting, |text| text.parse().map_err(|_| "it must be true or false".to_owned()));
+    }
+
+    fn parse<T: std::str::FromStr<Err = String>>(&mut self, key: &str, setting: &mut T) {
+        self.set(key, setting, str::parse);
+    }
+
+    fn set<T>(&mut self, key: &str, setting: &mut T, read: impl Fn(&str) -> Result<T, String>) {
+        let Some(text) = self.annotations.get(key) else {
+            return;
+        };
+        match read(text) {
+            Ok(value) => *setting = value,
+            Err(rule) => self
+                .problems
+                .push(format!("The namespace's annotation {key} is ignored: {rule}, and is {text:?}.")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_spec_overrides_the_namespace_which_overrides_the_flags() {
+        let flags = Policy { soak: Duration::from_secs(10), ..Policy::default() };
+        let namespace = annotations(&[(names::POLICY_SOAK, "20s"), (names::POLICY_DEADLINE, "3m")]);
+        let spec = ReleaseSpec { soak: Some("30s".parse().unwrap()), ..ReleaseSpec::default() };
+        let (policy, problems) = flags.resolve(&namespace, &spec);
+        assert_eq!(problems, Vec::<Problem>::new());
+        assert_eq!(policy.soak, Duration::from_secs(30));
+        assert_eq!(policy.deadline, Duration::from_secs(180));
+        assert_eq!(policy.settle, flags.settle);
+    }
+
+    #[test]
+    fn an_annotation_that_does_not_parse_is_reported_and_the_default_is_used() {
+        for (key, text) in [
+            (names::POLICY_SETTLE, "soon"),
+            (names::POLICY_SETTLE, "-5s"),
+            (names::POLICY_ON_UPGRADE_FAILURE, "rollback"),
+            (names::POLICY_SUSPEND, "maybe"),
+        ] {
+            let (policy, problems) =
+                Policy::default().resolve(&annotations(&[(key, text)]), &ReleaseSpec::default());
+            assert_eq!(policy, Policy::default());
+            assert_eq!(problems.len(), 1);
+            assert!(problems[0].contains(key) && problems[0].contains(text), "{}", problems[0]);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What the watcher reports to people, and what it must remember between two decisions.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::object::{ObjectRef, Position};
+
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// State of a release. Written by the watcher only, each time with the resourceVersion it was decided on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReleaseStatus {
+    /// The generation of the spec that this status was computed from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the current revision stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// The current revision, or the last one when none is under way.
+    pub revision: u64,
+    /// The last revision that proved healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthy_revision: Option<u64>,
+    /// Log position up to which everything is committed or rolled back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthy_position: Option<String>,
+    /// Log position at which the current revision was cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed_position: Option<String>,
+    /// Whether the current revision is a first install or an upgrade.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+    /// Who writes the current revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<Author>,
+    /// When the watcher saw the current revision's first record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Time>,
+    /// Since when all judged objects are ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_since: Option<Time>,
+    /// How long the clocks of the current revision stood still because nothing could be observed, in seconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub frozen_seconds: u64,
+    /// When the verdict fell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<Time>,
+    /// How many of the judged objects are ready, such as `5/7`.
+    pub ready: String,
+    /// One line for people: what is going on, or what happened and what to do next.
+    pub message: String,
+    /// Why the current revision failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Set while a client that still waits for the failed revision must not write any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+    /// Why the failed revision is not rolled back although the policy says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<Unrestored>,
+    /// Objects that the rollback could not or should not restore.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unrestored: Vec<Unrestored>,
+    /// What is wrong with the configuration of the release, and what is used instead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+    /// Ready, Reconciling and Stalled, in the kstatus convention.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The last decided revisions, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Past>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(seconds: &u64) -> bool {
+    *seconds == 0
+}
+
+impl ReleaseStatus {
+    /// The log position up to which everything is decided.
+    pub fn healthy(&self) -> Position {
+        self.healthy_position.as_deref().and_then(Position::parse).unwrap_or_default()
+    }
+
+    /// The cut of the current revision, once it is sealed.
+    pub fn sealed(&self) -> Option<Position> {
+        self.sealed_position.as_deref().and_then(Position::parse)
+    }
+
+    /// The revision that a write belongs to which arrives now, as far as this status tells.
+    pub fn revision_of_next_write(&self) -> u64 {
+        if self.phase.is_some_and(Phase::is_undecided) { self.revision } else { self.revision + 1 }
+    }
+}
+
+/// Where a revision stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// The deployer is writing.
+    Open,
+    /// All is written; objects are becoming ready.
+    Progressing,
+    /// All are ready and must stay so for a while.
+    Soaking,
+    /// Healthy: committed.
+    Healthy,
+    /// Failed; its objects are on their way back.
+    RollingBack,
+    /// Failed; everything is as it was before.
+    RolledBack,
+    /// Failed; left as it is for a person to look at, by policy or because rolling back would not be safe.
+    Held,
+    /// Failed; reported only, by policy.
+    Notified,
+}
+
+impl Phase {
+    /// Whether a verdict is still to come.
+    pub fn is_undecided(self) -> bool {
+        matches!(self, Self::Open | Self::Progressing | Self::Soaking)
+    }
+
+    /// The phase as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "Open",
+            Self::Progressing => "Progressing",
+            Self::Soaking => "Soaking",
+            Self::Healthy => "Healthy",
+            Self::RollingBack => "RollingBack",
+            Self::RolledBack => "RolledBack",
+            Self::Held => "Held",
+            Self::Notified => "Notified",
+        }
+    }
+}
+
+/// What a revision is to its release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Attempt {
+    /// There was nothing before it.
+    Install,
+    /// It changes what was there.
+    Upgrade,
+}
+
+/// Who deployed a revision, and with what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Author {
+    /// The user of the first write.
+    pub user: String,
+    /// The field manager of the first write that brought one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tool: String,
+}
+
+/// An object as the status names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Subject {
+    /// Such as `apps/v1`.
+    pub api_version: String,
+    /// Such as `Deployment`.
+    pub kind: String,
+    /// Empty for cluster-scoped objects.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+}
+
+impl From<&ObjectRef> for Subject {
+    fn from(object: &ObjectRef) -> Self {
+        Self {
+            api_version: object.api_version(),
+            kind: object.kind.clone(),
+            namespace: object.key.namespace.clone().unwrap_or_default(),
+            name: object.key.name.clone(),
+        }
+    }
+}
+
+/// Why a revision failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Failure {
+    /// The object to blame.
+    pub object: Subject,
+    /// One word, stable: see [`crate::health::reasons`].
+    pub reason: String,
+    /// One sentence with the cause, as the kubelet or a controller tells it.
+    pub message: String,
+    /// What was seen before anything was touched, a line each. Never holds data of Secrets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<String>,
+}
+
+/// A refusal of further writes by a client whose transaction was aborted while it still waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Fence {
+    /// The revision that was aborted.
+    pub revision: u64,
+    /// The client's user; others are not refused.
+    pub user: String,
+    /// What the client is told.
+    pub message: String,
+}
+
+/// An object that did not go back to its state before the revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Unrestored {
+    /// The object.
+    pub object: Subject,
+    /// Why, and what to do about it.
+    pub reason: String,
+}
+
+/// A decided revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Past {
+    /// Its number.
+    pub revision: u64,
+    /// How it ended.
+    pub outcome: Phase,
+    /// Whose it was.
+    pub author: Author,
+    /// How many objects it wrote.
+    pub objects: u64,
+    /// When its first record was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Time>,
+    /// When it was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<Time>,
+    /// When it ended: for a rollback, when the last object was restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Time>,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// What was not restored, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unrestored: Vec<Unrestored>,
+}
+
+/// Sets one condition; its transition time moves only with its status.
+pub fn condition(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    status: bool,
+    reason: &str,
+    message: &str,
+    observed_generation: Option<i64>,
+    now: Timestamp,
+) {
+    let status = if status { "True" } else { "False" };
+    let since = conditions
+        .iter()
+        .find(|c| c.type_ == type_ && c.status == status)
+        .map_or(Time(now), |c| c.last_transition_time.clone());
+    let condition = Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        observed_generation,
+        last_transition_time: since,
+    };
+    match conditions.iter_mut().find(|c| c.type_ == type_) {
+        Some(present) => *present = condition,
+        None => conditions.push(condition),
+    }
+}

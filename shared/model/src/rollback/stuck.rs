@@ -1,0 +1,75 @@
+//! Workloads that do not heal by their spec alone.
+
+use serde_json::Value;
+
+use super::{Plan, Restore, Track, Write};
+use crate::{
+    health::Live,
+    object::{Image, ObjectKey, ObjectRef},
+    release::Unrestored,
+};
+
+/// Adds the deletion of pods that keep a restored StatefulSet from rolling back: the controller waits for an unready
+/// pod of the bad revision forever (kubernetes#67250), and with `OnDelete` it never replaces pods by itself.
+pub(super) fn free(track: &Track, pods: &[Value], plan: &mut Plan) {
+    let Live::Present(workload) = &track.live else { return };
+    if (track.object.key.group.as_str(), track.object.kind.as_str()) != ("apps", "StatefulSet")
+        || track.confirmed().next().is_none()
+    {
+        return;
+    }
+    let observed = workload.pointer("/status/observedGeneration").and_then(Value::as_i64);
+    if observed < Image(workload).generation() {
+        plan.waiting.push(Unrestored {
+            object: (&track.object).into(),
+            reason: "waits for its controller to see the restored spec".to_owned(),
+        });
+        return;
+    }
+    let update = workload.pointer("/status/updateRevision").and_then(Value::as_str);
+    let on_delete = workload.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete");
+    let partition = workload.pointer("/spec/updateStrategy/rollingUpdate/partition").and_then(Value::as_i64);
+    let stuck = pods.iter().filter(|pod| {
+        Image(pod).controller() == Image(workload).uid()
+            && Image(pod).label("controller-revision-hash") != update
+            && ordinal(pod) >= partition
+            && !Image(pod).is_terminating()
+            && (on_delete || !is_ready(pod))
+    });
+    plan.writes.extend(stuck.map(|pod| Restore {
+        object: pod_ref(pod),
+        write: Write::Delete {
+            uid: Image(pod).uid().unwrap_or_default().to_owned(),
+            resource_version: Image(pod).resource_version().unwrap_or_default().to_owned(),
+            replaced: false,
+        },
+    }));
+}
+
+/// The pods below the partition keep their old revision on purpose.
+fn ordinal(pod: &Value) -> Option<i64> {
+    Image(pod).meta("name")?.rsplit('-').next()?.parse().ok()
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.is_some_and(|conditions| {
+        conditions.iter().any(|condition| {
+            condition.get("type").and_then(Value::as_str) == Some("Ready")
+                && condition.get("status").and_then(Value::as_str) == Some("True")
+        })
+    })
+}
+
+fn pod_ref(pod: &Value) -> ObjectRef {
+    ObjectRef {
+        key: ObjectKey {
+            group: String::new(),
+            resource: "pods".to_owned(),
+            namespace: Image(pod).meta("namespace").map(str::to_owned),
+            name: Image(pod).meta("name").unwrap_or_default().to_owned(),
+        },
+        version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+    }
+}

@@ -1,0 +1,203 @@
+//! Which records took effect: every write that committed left its record's name on the object, and every later
+//! record of the object says which name it found there.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Header, Operation};
+use crate::{
+    health::Live,
+    names::RecordName,
+    object::{Image, ObjectKey, Position},
+};
+
+/// How long an admitted write may still commit: `requestTimeoutUpperBound` of the apiserver
+/// (endpoints/handlers/rest.go) is 34 s, and a margin for clocks that differ.
+pub const IN_FLIGHT: Duration = Duration::from_secs(40);
+
+/// A record as the log shows it, without its images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The record's name.
+    pub name: RecordName,
+    /// Its place in the log: the resourceVersion at which it was created.
+    pub position: Position,
+    /// Its resourceVersion now: differs from `position` once the check's outcome was noted on it.
+    pub resource_version: String,
+    /// In how many pieces its body lies beside it; 0 if the head holds it.
+    pub pieces: usize,
+    /// When it was created, by the server's clock.
+    pub created: Timestamp,
+    /// How long ago that is, at the least.
+    pub age: Duration,
+    /// What it says.
+    pub header: Header,
+    /// The outcome of the exact-revision check, once it was made.
+    pub verified: Option<Verification>,
+}
+
+/// Whether the server's own history bears out the before-image of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// The server had stored exactly that.
+    Verified,
+    /// The server cannot tell any more; the text says why.
+    Unverified(String),
+    /// The server had stored something else.
+    Refuted(String),
+}
+
+impl Verification {
+    /// Reads the annotation [`crate::names::VERIFIED`].
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once(": ").unwrap_or((text, "")) {
+            ("yes", _) => Some(Self::Verified),
+            ("unknown", why) => Some(Self::Unverified(why.to_owned())),
+            ("no", why) => Some(Self::Refuted(why.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Verification {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Verified => f.write_str("yes"),
+            Self::Unverified(why) => write!(f, "unknown: {why}"),
+            Self::Refuted(why) => write!(f, "no: {why}"),
+        }
+    }
+}
+
+/// Whether the write behind a record took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It committed.
+    Confirmed,
+    /// It may still commit.
+    Pending,
+    /// It did not commit and cannot any more.
+    Aborted,
+}
+
+/// The records of one object and what is known of each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    /// In the order of `entries` given to [`Chain::read`].
+    pub standings: Vec<Standing>,
+    /// An undo pointer on the live object that leads nowhere.
+    pub dangling: Option<RecordName>,
+}
+
+impl Chain {
+    /// Reads the standing of each of `entries`, all of one object and in log order.
+    ///
+    /// `carried` are undo pointers found on the object elsewhere than in `entries`: in records of other releases that
+    /// the live object's pointer led to. `lost` is a pointer of the live object whose record does not exist.
+    pub fn read(
+        entries: &[Entry],
+        live: &Live,
+        carried: &BTreeSet<RecordName>,
+        lost: Option<&RecordName>,
+    ) -> Self {
+        let object = match live {
+            Live::Present(object) => Some(object),
+            Live::Absent => None,
+            Live::Unreadable(_) => {
+                return Self { standings: vec![Standing::Pending; entries.len()], dangling: None };
+            }
+        };
+        let on_object = object.and_then(|object| Image(object).undo());
+        let mut carried: BTreeSet<_> = carried.iter().collect();
+        carried.extend(on_object.as_ref());
+        carried.extend(entries.iter().filter_map(|entry| entry.header.undo.as_ref()));
+        let standings = entries
+            .iter()
+            .enumerate()
+            .map(|(index, entry)| {
+                let later = entries.get(index + 1..).unwrap_or_default();
+                if carried.contains(&entry.name) {
+                    Standing::Confirmed
+                } else {
+                    standing(entry, later, object)
+                }
+            })
+            .collect();
+        let known = |pointer: &RecordName| {
+            entries.iter().any(|entry| entry.name == *pointer || entry.header.undo.as_ref() == Some(pointer))
+        };
+        Self { standings, dangling: lost.filter(|pointer| !known(pointer)).cloned() }
+    }
+}
+
+/// The standing of a record whose name no image carries.
+fn standing(entry: &Entry, later: &[Entry], live: Option<&Value>) -> Standing {
+    let same = live.filter(|object| Image(object).uid() == entry.header.uid.as_deref());
+    match entry.header.operation {
+        Operation::Create => match live {
+            Some(object) if unlabelled_since(entry, object) => Standing::Confirmed,
+            // The name is taken by an object that this write did not make.
+            Some(_) => Standing::Aborted,
+            None => in_flight(entry),
+        },
+        Operation::Update => match same {
+            Some(object) if Image(object).resource_version() == entry.header.resource_version.as_deref() => {
+                in_flight(entry)
+            }
+            // The compare-and-swap of the write cannot succeed any more.
+            _ => Standing::Aborted,
+        },
+        Operation::Delete => match same {
+            None => Standing::Confirmed,
+            Some(object) if Image(object).is_terminating() => Standing::Confirmed,
+            Some(_) => in_flight(entry),
+        },
+        Operation::Scale => match same {
+            Some(object) => scaled(entry, later, object),
+            None => Standing::Aborted,
+        },
+    }
+}
+
+/// An object younger than the record that carries no pointer at all: a controller replaced the labels.
+fn unlabelled_since(entry: &Entry, object: &Value) -> bool {
+    let created = Image(object).meta("creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok());
+    Image(object).undo().is_none() && created.is_some_and(|created| created >= entry.created)
+}
+
+fn in_flight(entry: &Entry) -> Standing {
+    if entry.age < IN_FLIGHT { Standing::Pending } else { Standing::Aborted }
+}
+
+/// A scale leaves no pointer: the parent's labels are not in its reach. It is confirmed by where the replicas went.
+fn scaled(entry: &Entry, later: &[Entry], live: &Value) -> Standing {
+    let Some(replicas) = entry.header.replicas else { return Standing::Aborted };
+    let next = later.iter().find_map(|entry| entry.header.replicas.map(|replicas| replicas.before));
+    let now = live.pointer("/spec/replicas").and_then(Value::as_i64);
+    if Image(live).resource_version() == entry.header.resource_version.as_deref() {
+        in_flight(entry)
+    } else if next.or(now) == Some(replicas.after) {
+        Standing::Confirmed
+    } else {
+        Standing::Aborted
+    }
+}
+
+/// What a record is about: the object's key, with the name that the server generated where the log tells it.
+///
+/// A create with `generateName` has no name yet; the next record of the object, which found this record's name on
+/// it, does.
+pub fn subject(entry: &Entry, log: &[Entry]) -> ObjectKey {
+    let key = &entry.header.object.key;
+    if !key.name.is_empty() {
+        return key.clone();
+    }
+    log.iter()
+        .find(|later| later.header.undo.as_ref() == Some(&entry.name))
+        .map_or_else(|| key.clone(), |later| later.header.object.key.clone())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+use serde_json::json;
+
+use super::*;
+use crate::{
+    names::{ReleaseKey, ReleaseName, UNDO},
+    object::ObjectRef,
+    undo::Replicas,
+};
+
+fn name(n: u8) -> RecordName {
+    RecordName::from_digest(&[n; 32])
+}
+
+fn entry(n: u8, operation: Operation, before: Option<(&str, &str)>, undo: Option<RecordName>) -> Entry {
+    Entry {
+        name: name(n),
+        position: Position(1000 + u64::from(n)),
+        resource_version: (1000 + u64::from(n)).to_string(),
+        pieces: 0,
+        created: "2026-01-01T00:00:10Z".parse().unwrap(),
+        age: Duration::from_secs(1),
+        header: Header {
+            operation,
+            object: ObjectRef {
+                key: ObjectKey {
+                    group: String::new(),
+                    resource: "configmaps".into(),
+                    namespace: Some("shop".into()),
+                    name: "c".into(),
+                },
+                version: "v1".into(),
+                kind: "ConfigMap".into(),
+            },
+            generate_name: None,
+            uid: before.map(|(uid, _)| uid.to_owned()),
+            resource_version: before.map(|(_, rv)| rv.to_owned()),
+            undo,
+            replicas: None,
+            release: ReleaseKey::new("shop", ReleaseName::from_mark("shop").unwrap()),
+            release_uid: None,
+            revision: 1,
+            begins: false,
+            user: "alice".into(),
+            tool: "kubectl".into(),
+            request: format!("request-{n}"),
+        },
+        verified: None,
+    }
+}
+
+fn live(uid: &str, rv: &str, undo: Option<&RecordName>) -> Live {
+    let mut object = json!({"metadata": {"uid": uid, "resourceVersion": rv,
+        "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {}}, "spec": {"replicas": 2}});
+    if let Some(undo) = undo {
+        object["metadata"]["labels"][UNDO] = json!(undo.as_str());
+    }
+    Live::Present(object)
+}
+
+fn old(mut entry: Entry) -> Entry {
+    entry.age = IN_FLIGHT;
+    entry
+}
+
+fn read(entries: &[Entry], live: &Live) -> Vec<Standing> {
+    Chain::read(entries, live, &BTreeSet::new(), None).standings
+}
+
+use Standing::{Aborted, Confirmed, Pending};
+
+#[test]
+fn a_write_is_confirmed_by_the_pointer_on_the_object() {
+    let update = entry(1, Operation::Update, Some(("x", "7")), None);
+    assert_eq!(read(&[update], &live("x", "9", Some(&name(1)))), [Confirmed]);
+}
+
+#[test]
+fn a_write_is_confirmed_by_the_pointer_that_a_later_record_found() {
+    let first = entry(1, Operation::Create, None, None);
+    let second = entry(2, Operation::Update, Some(("x", "7")), Some(name(1)));
+    assert_eq!(
+        read(&[first.clone(), second.clone()], &live("x", "9", Some(&name(2)))),
+        [Confirmed, Confirmed]
+    );
+    assert_eq!(read(&[first, second], &live("x", "7", Some(&name(1)))), [Confirmed, Pending]);
+}
+
+#[test]
+fn a_write_whose_compare_and_swap_was_lost_is_aborted_at_once() {
+    let lost = entry(1, Operation::Update, Some(("x", "7")), None);
+    let won = entry(2, Operation::Update, Some(("x", "8")), None);
+    assert_eq!(read(&[lost, won], &live("x", "9", Some(&name(2)))), [Aborted, Confirmed]);
+}
+
+#[test]
+fn a_write_that_could_still_commit_is_pending_until_no_request_lives_that_long() {
+    let update = entry(1, Operation::Update, Some(("x", "7")), None);
+    assert_eq!(read(std::slice::from_ref(&update), &live("x", "7", None)), [Pending]);
+    assert_eq!(read(&[old(update)], &live("x", "7", None)), [Aborted]);
+    let create = entry(1, Operation::Create, None, None);
+    assert_eq!(read(std::slice::from_ref(&create), &Live::Absent), [Pending]);
+    assert_eq!(read(&[old(create)], &Live::Absent), [Aborted]);
+}
+
+#[test]
+fn a_create_whose_name_is_taken_by_an_older_object_is_aborted() {
+    let create = entry(1, Operation::Create, None, None);
+    assert_eq!(read(&[create], &live("x", "7", None)), [Aborted]);
+}
+
+#[test]
+fn a_delete_is_confirmed_when_the_object_is_gone_or_terminating_or_another() {
+    let delete = entry(1, Operation::Delete, Some(("x", "7")), None);
+    let delete = std::slice::from_ref(&delete);
+    assert_eq!(read(delete, &Live::Absent), [Confirmed]);
+    assert_eq!(read(delete, &live("y", "9", None)), [Confirmed]);
+    assert_eq!(read(delete, &live("x", "7", None)), [Pending]);
+    let mut terminating = live("x", "9", None);
+    if let Live::Present(object) = &mut terminating {
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:11Z");
+    }
+    assert_eq!(read(delete, &terminating), [Confirmed]);
+}
+
+#[test]
+fn a_scale_is_confirmed_by_where_the_replicas_went() {
+    let scale = |n, before, after| {
+        let mut scale = entry(n, Operation::Scale, Some(("x", &format!("{n}"))), None);
+        scale.header.replicas = Some(Replicas { before, after });
+        scale
+    };
+    assert_eq!(read(&[scale(1, 1, 2)], &live("x", "9", None)), [Confirmed]);
+    assert_eq!(read(&[scale(1, 1, 5)], &live("x", "9", None)), [Aborted]);
+    assert_eq!(read(&[scale(1, 1, 5), scale(2, 5, 2)], &live("x", "9", None)), [Confirmed, Confirmed]);
+}
+
+#[test]
+fn nothing_is_concluded_from_an_object_that_cannot_be_read() {
+    let update = old(entry(1, Operation::Update, Some(("x", "7")), None));
+    assert_eq!(read(&[update], &Live::Unreadable("timeout".into())), [Pending]);
+}
+
+#[test]
+fn a_pointer_that_leads_nowhere_is_dangling_unless_it_was_there_before() {
+    let update = entry(1, Operation::Update, Some(("x", "7")), Some(name(9)));
+    let chain = |lost: u8| {
+        let live = live("x", "9", Some(&name(lost)));
+        Chain::read(std::slice::from_ref(&update), &live, &BTreeSet::new(), Some(&name(lost))).dangling
+    };
+    assert_eq!(chain(8), Some(name(8)));
+    assert_eq!(chain(9), None);
+}
+
+#[test]
+fn a_generated_name_is_learnt_from_the_next_record() {
+    let mut create = entry(1, Operation::Create, None, None);
+    create.header.object.key.name = String::new();
+    let update = entry(2, Operation::Update, Some(("x", "7")), Some(name(1)));
+    let log = [create, update];
+    assert_eq!(subject(&log[0], &log).name, "c");
+}

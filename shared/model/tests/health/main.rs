@@ -1,0 +1,18 @@
+//! The judge: recordings of a real kubelet replayed, readiness kind by kind, and the rules of the verdict.
+
+#[cfg(test)]
+mod attribution;
+#[cfg(test)]
+mod conditions;
+#[cfg(test)]
+mod props;
+#[cfg(test)]
+mod readiness;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod scenes;
+#[cfg(test)]
+mod signals;
+#[cfg(test)]
+mod verdict;

@@ -1,0 +1,335 @@
+//! The life of a revision, step by step, in a cluster in miniature.
+
+mod world;
+
+use backout_model::{names, release::Phase};
+use serde_json::{Value, json};
+use world::World;
+
+use Phase::{Healthy, Held, Notified, Open, Progressing, RolledBack, RollingBack, Soaking};
+
+const FOREVER: usize = usize::MAX;
+
+fn data(text: &str) -> Option<Value> {
+    Some(json!({"data": {"text": text}}))
+}
+
+fn failed_job() -> Option<Value> {
+    Some(json!({"spec": {"completions": 1}, "status": {"startTime": "2026-01-01T00:00:00Z",
+        "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "no luck"}]}}))
+}
+
+/// A release of two ConfigMaps that has become healthy.
+fn healthy() -> World {
+    let mut world = World::new();
+    world.deploy("ConfigMap", "a", data("one"));
+    world.deploy("ConfigMap", "b", data("one"));
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Open, Soaking, Healthy]);
+    world.phases.clear();
+    world
+}
+
+/// An upgrade of it that changes one object, deletes one and creates two, of which one fails.
+fn bad_upgrade(world: &mut World) {
+    world.deploy("ConfigMap", "a", data("two"));
+    world.deploy("ConfigMap", "b", None);
+    world.deploy("ConfigMap", "c", data("new"));
+    world.deploy("Job", "migrate", failed_job());
+}
+
+#[test]
+fn a_release_that_becomes_ready_and_stays_so_is_healthy_and_its_records_go() {
+    let mut world = healthy();
+    assert_eq!(world.status.revision, 1);
+    assert_eq!(world.status.healthy_revision, Some(1));
+    assert_eq!(world.records(), 0);
+    assert_eq!(world.written, []);
+    world.run(60, || FOREVER);
+    assert_eq!(world.phases, []);
+}
+
+#[test]
+fn a_failed_upgrade_is_put_back_to_what_was_there_before() {
+    let mut world = healthy();
+    let before = world.state();
+    bad_upgrade(&mut world);
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Open, RollingBack, RolledBack]);
+    assert_eq!(world.state(), before);
+    assert_eq!(world.records(), 0);
+    assert_eq!(world.status.unrestored, []);
+    assert_eq!(world.status.healthy_revision, Some(1));
+    assert_eq!(world.status.failure.as_ref().unwrap().reason, "JobFailed");
+    assert_eq!(world.status.history.len(), 2);
+}
+
+#[test]
+fn a_failed_install_is_taken_down() {
+    let mut world = World::new();
+    world.deploy("ConfigMap", "a", data("one"));
+    world.deploy("Job", "migrate", failed_job());
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Open, RollingBack, RolledBack]);
+    assert!(world.objects.is_empty());
+}
+
+#[test]
+fn nothing_is_undone_while_the_deployer_is_still_writing() {
+    let mut world = healthy();
+    for n in 0..10 {
+        world.deploy("Job", "migrate", failed_job());
+        world.deploy("ConfigMap", "a", data(&n.to_string()));
+        world.run(3, || FOREVER);
+    }
+    assert_eq!(world.phases, [Open]);
+    assert_eq!(world.written, []);
+}
+
+#[test]
+fn a_write_before_the_verdict_opens_the_revision_again() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.run(20, || FOREVER);
+    assert_eq!(world.status.phase, Some(Soaking));
+    world.deploy("ConfigMap", "a", data("three"));
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Open, Soaking, Open, Soaking, Healthy]);
+    assert_eq!(world.status.revision, 2);
+}
+
+#[test]
+fn a_failure_during_the_soak_is_rolled_back_too() {
+    let mut world = healthy();
+    let before = world.state();
+    world.deploy(
+        "Job",
+        "migrate",
+        Some(json!({"status": {"conditions": [{"type": "Complete", "status": "True"}]}})),
+    );
+    world.run(20, || FOREVER);
+    assert_eq!(world.status.phase, Some(Soaking));
+    world.outside("Job", "migrate", |job| job["status"] = failed_job().unwrap()["status"].clone());
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Open, Soaking, RollingBack, RolledBack]);
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn what_is_not_ready_when_the_deadline_passes_has_failed() {
+    let mut world = healthy();
+    let before = world.state();
+    world.deploy("Job", "migrate", Some(json!({"spec": {"completions": 1}})));
+    world.run(599, || FOREVER);
+    assert_eq!(world.phases, [Open, Progressing]);
+    world.run(60, || FOREVER);
+    assert_eq!(world.phases, [Open, Progressing, RollingBack, RolledBack]);
+    assert_eq!(world.status.failure.as_ref().unwrap().reason, "NotReadyInTime");
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn policy_decides_whether_a_failure_is_undone_held_or_only_told() {
+    use backout_model::release::{Action, Policy};
+    for (policy, end) in [
+        (Policy { on_upgrade_failure: Action::Hold, ..Policy::default() }, Held),
+        (Policy { on_upgrade_failure: Action::Notify, ..Policy::default() }, Notified),
+        (Policy { suspend: true, ..Policy::default() }, Notified),
+    ] {
+        let mut world = healthy();
+        world.policy = policy;
+        bad_upgrade(&mut world);
+        let after = world.state();
+        world.run(120, || FOREVER);
+        assert_eq!(world.phases, [Open, end]);
+        assert_eq!(world.state(), after);
+        assert_eq!(world.written, []);
+        assert_eq!(world.records(), 4, "what is not committed stays in the log");
+    }
+}
+
+#[test]
+fn the_release_after_a_held_one_rolls_back_to_the_last_healthy_state() {
+    use backout_model::release::{Action, Policy};
+    let mut world = healthy();
+    let before = world.state();
+    world.policy.on_upgrade_failure = Action::Hold;
+    bad_upgrade(&mut world);
+    world.run(60, || FOREVER);
+    world.policy = Policy::default();
+    world.deploy("ConfigMap", "a", data("three"));
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Open, Held, Open, RollingBack, RolledBack]);
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn a_write_that_was_admitted_but_never_committed_is_forgotten() {
+    let mut world = healthy();
+    let before = world.state();
+    world.admit("ConfigMap", "a", data("refused"));
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, []);
+    assert_eq!(world.state(), before);
+    assert_eq!(world.records(), 0);
+}
+
+#[test]
+fn what_others_changed_meanwhile_survives_the_rollback() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.outside("ConfigMap", "a", |object| object["metadata"]["annotations"] = json!({"seen": "yes"}));
+    world.deploy("Job", "migrate", failed_job());
+    world.run(120, || FOREVER);
+    let state = world.state();
+    assert_eq!(state["configmaps/a"]["data"], json!({"text": "one"}));
+    assert_eq!(state["configmaps/a"]["metadata"]["annotations"], json!({"seen": "yes"}));
+    assert_eq!(state.len(), 2);
+}
+
+#[test]
+fn an_object_that_was_deleted_and_made_anew_goes_back_to_the_old_one() {
+    let mut world = healthy();
+    let before = world.state();
+    world.deploy("ConfigMap", "a", None);
+    world.deploy("ConfigMap", "a", data("another"));
+    world.deploy("Job", "migrate", failed_job());
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Open, RollingBack, RolledBack]);
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn what_holds_data_is_kept_and_reported() {
+    let mut world = healthy();
+    world.deploy("PersistentVolumeClaim", "disk", Some(json!({"spec": {}})));
+    world.deploy("Job", "migrate", failed_job());
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+    assert_eq!(world.status.unrestored.len(), 1);
+    assert_eq!(world.status.unrestored[0].object.kind, "PersistentVolumeClaim");
+    assert!(world.state().contains_key("persistentvolumeclaims/disk"));
+    assert!(!world.state().contains_key("jobs/migrate"));
+}
+
+fn helm(world: &mut World, version: u32, status: &str) {
+    let name = format!("sh.helm.release.v1.web.v{version}");
+    let object = world.objects.get(&world::reference("Secret", &name).key).cloned();
+    let mut metadata =
+        object.map_or_else(|| json!({"name": name, "namespace": "shop"}), |o| o["metadata"].clone());
+    metadata["labels"]["status"] = json!(status);
+    world.deploy("Secret", &name, Some(json!({"metadata": metadata})));
+}
+
+#[test]
+fn a_client_that_marks_its_end_is_not_cut_short_and_not_waited_for() {
+    let mut world = World::new();
+    helm(&mut world, 1, "pending-install");
+    world.deploy("ConfigMap", "a", data("one"));
+    world.run(60, || FOREVER);
+    assert_eq!(world.phases, [Open]);
+    helm(&mut world, 1, "deployed");
+    world.run(2, || FOREVER);
+    assert_eq!(world.phases, [Open, Soaking]);
+}
+
+#[test]
+fn a_client_that_waits_for_a_failed_revision_is_fenced_until_its_next_transaction() {
+    let mut world = World::new();
+    helm(&mut world, 1, "deployed");
+    world.deploy("ConfigMap", "a", data("one"));
+    world.run(120, || FOREVER);
+    let before = world.state();
+    helm(&mut world, 2, "pending-upgrade");
+    world.deploy("Job", "migrate", failed_job());
+    while world.status.phase != Some(RollingBack) {
+        world.look(FOREVER);
+        assert_eq!(world.written, [], "the fence is up before the first restore");
+        world.now += jiff::SignedDuration::from_secs(1);
+    }
+    let fence = world.status.fence.clone().unwrap();
+    assert_eq!((fence.revision, fence.user.as_str()), (2, "alice"));
+    assert!(fence.message.contains("Job shop/migrate"), "{}", fence.message);
+    world.run(60, || FOREVER);
+    assert_eq!(world.state(), before);
+    assert!(world.status.fence.is_some());
+    // The webhook holds its answer until the fence is down: the write is admitted, not committed.
+    world.admit("Secret", "sh.helm.release.v1.web.v2", Some(json!({})));
+    world.look(FOREVER);
+    assert_eq!(world.status.fence, None);
+    assert_eq!(world.status.phase, Some(RolledBack));
+}
+
+#[test]
+fn a_client_that_dies_in_the_middle_is_rolled_back_when_the_deadline_has_passed() {
+    let mut world = World::new();
+    helm(&mut world, 1, "deployed");
+    world.deploy("ConfigMap", "a", data("one"));
+    world.run(120, || FOREVER);
+    let before = world.state();
+    helm(&mut world, 2, "pending-upgrade");
+    world.deploy("ConfigMap", "a", data("two"));
+    world.run(590, || FOREVER);
+    assert_eq!(world.status.phase, Some(Open));
+    world.run(30, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+    assert_eq!(world.status.failure.as_ref().unwrap().reason, "ClientGone");
+    assert_eq!(world.state(), before);
+}
+
+/// A watcher killed after any number of its changes, once, ends where an undisturbed one does.
+#[test]
+fn a_crash_after_any_effect_reaches_the_same_end() {
+    let end = |crash_at: usize| {
+        let mut world = healthy();
+        bad_upgrade(&mut world);
+        let mut done = 0;
+        // One change at a time: the budget of each life of the watcher.
+        let mut crashed = false;
+        world.run(300, || {
+            if crashed || done > 200 {
+                return FOREVER;
+            }
+            done += 1;
+            crashed = done == crash_at;
+            if crashed { 0 } else { FOREVER }
+        });
+        (world.state(), world.status.phase, world.records())
+    };
+    let undisturbed = end(usize::MAX);
+    for crash_at in 1..60 {
+        assert_eq!(end(crash_at), undisturbed, "crash at look {crash_at}");
+    }
+}
+
+#[test]
+fn a_watcher_that_dies_after_every_single_change_still_gets_there() {
+    for survives in 1..4 {
+        let mut world = healthy();
+        let before = world.state();
+        bad_upgrade(&mut world);
+        let mut life = 0;
+        world.run(600, || {
+            life += 1;
+            // Every other life is long enough to observe without dying.
+            if life % 2 == 0 { survives } else { FOREVER }
+        });
+        assert_eq!(world.state(), before);
+        assert_eq!(world.status.phase, Some(RolledBack));
+        assert_eq!(world.records(), 0);
+    }
+}
+
+#[test]
+fn only_objects_of_the_release_are_ever_written() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "bystander", data("x"));
+    world.run(120, || FOREVER);
+    world.written.clear();
+    bad_upgrade(&mut world);
+    world.run(120, || FOREVER);
+    let mut written: Vec<_> = world.written.iter().map(|(object, _)| object.as_str()).collect();
+    written.dedup();
+    assert_eq!(written, ["ConfigMap shop/a", "ConfigMap shop/b", "Job shop/migrate", "ConfigMap shop/c"]);
+    assert!(world.state()["configmaps/bystander"]["metadata"]["labels"].get(names::UNDO).is_some());
+}
