@@ -166,30 +166,31 @@ impl Outside {
                     nested.as_array_mut().map(|containers| containers.remove(at));
                 }
             }
-            Self::FirstContainer => insert(nested, 0, &json!({"name": "outside", "image": 9})),
-            Self::ContainerBehind(name) => {
-                if let Some(at) = position(nested, name) {
-                    insert(nested, at + 1, &json!({"name": "behind", "image": 9}));
+            Self::FirstContainer => {
+                append(nested, &json!({"name": "first", "image": 9}));
+                if let Some(containers) = nested.as_array_mut() {
+                    containers.rotate_right(1);
                 }
             }
-            Self::FirstEnv(name) => {
+            Self::LastContainer => append(nested, &json!({"name": "last", "image": 9})),
+            Self::LastEnv(name) => {
                 if let Some(at) = position(nested, name) {
-                    insert(&mut nested[at]["env"], 0, &json!({"name": "OUTSIDE", "value": 9}));
+                    append(&mut nested[at]["env"], &json!({"name": "OUTSIDE", "value": 9}));
                 }
             }
-            Self::Finalizer => insert(&mut object["metadata"]["finalizers"], 0, &json!("outside")),
+            Self::Finalizer => append(&mut object["metadata"]["finalizers"], &json!("outside")),
             Self::Status => object["status"] = json!({"seen": "outside"}),
         }
     }
 }
 
-fn insert(value: &mut Value, at: usize, item: &Value) {
+fn append(value: &mut Value, item: &Value) {
     if value.is_null() {
         *value = json!([]);
     }
     let Some(list) = value.as_array_mut() else { return };
-    if !list.iter().any(|other| other == item || (item.is_object() && other["name"] == item["name"])) {
-        list.insert(at, item.clone());
+    if !list.contains(item) {
+        list.push(item.clone());
     }
 }
 
@@ -306,7 +307,7 @@ proptest! {
         let (live, before, after) = (names(&live), names(&before), names(&after));
         let unique: BTreeSet<_> = names(&undone).into_iter().collect();
         prop_assert_eq!(unique.len(), names(&undone).len());
-        for name in ["app", "proxy", "log", "outside", "behind"].map(str::to_owned) {
+        for name in ["app", "proxy", "log", "first", "last"].map(str::to_owned) {
             let (was, is) = (before.contains(&name), after.contains(&name));
             let expected = if was == is { live.contains(&name) } else { was };
             let contested = was && is && !live.contains(&name);

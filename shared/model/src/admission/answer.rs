@@ -24,8 +24,6 @@ pub enum Answer<'a> {
     },
     /// The write may not go on.
     Deny {
-        /// HTTP status that the deployer gets.
-        code: u16,
         /// What and why, and what to do.
         message: &'a str,
     },
@@ -43,14 +41,14 @@ pub fn answer(uid: &str, answer: Answer<'_>) -> Vec<u8> {
             audit_annotations: undo.map(|undo| AuditAnnotations { undo }),
             status: None,
         },
-        Answer::Deny { code, message } => Response {
+        Answer::Deny { message } => Response {
             uid,
             allowed: false,
             patch_type: None,
             patch: None,
             warnings: None,
             audit_annotations: None,
-            status: Some(Status { code, message }),
+            status: Some(Status { code: 403, reason: "Forbidden", message }),
         },
     };
     // Strings and numbers: nothing there that JSON cannot express.
@@ -90,5 +88,6 @@ struct AuditAnnotations<'a> {
 #[derive(Serialize)]
 struct Status<'a> {
     code: u16,
+    reason: &'a str,
     message: &'a str,
 }

@@ -5,13 +5,14 @@ use serde_json::{Value, value::RawValue};
 use super::{
     fence::{self, Stance},
     patch::Patch,
-    request::{Invalid, Request, slim},
+    request::{Invalid, Request},
+    sketch::Sketch,
     warning::Warning,
 };
 use crate::{
     identity::{Deployers, Exempt, Facts, Verb},
     names::ReleaseKey,
-    object::{Image, ObjectKey, ObjectRef, same_content},
+    object::{Image, ObjectKey, ObjectRef},
     release::{Phase, Release},
     undo::{Header, Operation, Replicas, codec::Draft},
 };
@@ -63,8 +64,8 @@ pub struct Write<'a> {
     request: &'a Request<'a>,
     verb: Verb,
     release: ReleaseKey,
-    old: Option<Value>,
-    new: Option<Value>,
+    old: Option<Sketch<'a>>,
+    new: Option<Sketch<'a>>,
 }
 
 /// What to do with a deployer's write.
@@ -115,8 +116,8 @@ pub fn triage<'a>(request: &'a Request<'a>, deployers: &Deployers) -> Result<Tri
     if request.namespace.is_empty() {
         return Ok(Triage::Pass(Pass::ClusterScoped));
     }
-    let new = (verb != Verb::Delete).then(|| image(request, request.object, "object")).transpose()?;
-    let old = (verb != Verb::Create).then(|| image(request, request.old_object, "oldObject")).transpose()?;
+    let new = (verb != Verb::Delete).then(|| sketch(request, request.object, "object")).transpose()?;
+    let old = (verb != Verb::Create).then(|| sketch(request, request.old_object, "oldObject")).transpose()?;
     let release = match release(request, verb, old.as_ref(), new.as_ref(), deployers) {
         Ok(release) => release,
         Err(pass) => return Ok(Triage::Pass(pass)),
@@ -130,8 +131,8 @@ pub fn triage<'a>(request: &'a Request<'a>, deployers: &Deployers) -> Result<Tri
 fn release(
     request: &Request<'_>,
     verb: Verb,
-    old: Option<&Value>,
-    new: Option<&Value>,
+    old: Option<&Sketch<'_>>,
+    new: Option<&Sketch<'_>>,
     deployers: &Deployers,
 ) -> Result<ReleaseKey, Pass> {
     let facts = Facts {
@@ -143,25 +144,29 @@ fn release(
         groups: &request.user_info.groups,
         field_manager: request.field_manager(),
         dry_run: request.dry_run == Some(true),
-        object: Image(new.or(old).unwrap_or(&Value::Null)),
-        old: if verb == Verb::Update { old.map(Image) } else { None },
+        object: new.or(old).map_or(Image(&Value::Null), Sketch::image),
+        old: if verb == Verb::Update { old.map(Sketch::image) } else { None },
     };
     facts.concern(deployers).map_err(Pass::Exempt)?;
     facts.release().ok_or(Pass::ClusterScoped)
 }
 
-fn image(request: &Request<'_>, raw: Option<&RawValue>, field: &'static str) -> Result<Value, Invalid> {
+fn sketch<'a>(
+    request: &Request<'_>,
+    raw: Option<&'a RawValue>,
+    field: &'static str,
+) -> Result<Sketch<'a>, Invalid> {
     let raw = raw.ok_or_else(|| Invalid::NoObject { operation: request.operation.to_string(), field })?;
-    slim(raw).map_err(|source| Invalid::Object { field, source })
+    Sketch::read(raw).map_err(|source| Invalid::Object { field, source })
 }
 
 /// The server compares resourceVersions after admission, with the very object that it showed us.
-fn cannot_commit(old: Option<&Value>, new: Option<&Value>) -> bool {
+fn cannot_commit(old: Option<&Sketch<'_>>, new: Option<&Sketch<'_>>) -> bool {
     let (Some(old), Some(new)) = (old, new) else {
         return false;
     };
-    let stated = Image(new).resource_version().filter(|version| !version.is_empty());
-    stated.is_some() && stated != Image(old).resource_version()
+    let stated = new.image().resource_version().filter(|version| !version.is_empty());
+    stated.is_some() && stated != old.image().resource_version()
 }
 
 impl<'a> Write<'a> {
@@ -185,7 +190,7 @@ impl<'a> Write<'a> {
         }
         if let Some(why) = self.no_change() {
             let patch = match (&self.old, &self.new) {
-                (Some(old), Some(new)) if !self.is_scale() => Patch::untouched(new, old),
+                (Some(old), Some(new)) if !self.is_scale() => Patch::untouched(new.image(), old.image()),
                 _ => None,
             };
             return Decision::Pass { why, patch };
@@ -199,12 +204,12 @@ impl<'a> Write<'a> {
     }
 
     fn begins(&self) -> bool {
-        fence::begins(self.request, self.verb, self.name(), self.new.as_ref().map(Image))
+        fence::begins(self.request, self.verb, self.name(), self.new.as_ref().map(Sketch::image))
     }
 
     fn no_change(&self) -> Option<Pass> {
         let (old, new) = (self.old.as_ref()?, self.new.as_ref()?);
-        let same = if self.is_scale() { replicas(old) == replicas(new) } else { same_content(old, new) };
+        let same = if self.is_scale() { old.replicas() == new.replicas() } else { old.same_content(new) };
         same.then_some(Pass::NoChange)
     }
 
@@ -220,17 +225,17 @@ impl<'a> Write<'a> {
         let patch = self
             .new
             .filter(|_| self.request.sub_resource.is_empty())
-            .and_then(|new| Patch::tag(&new, &self.release, revision, &draft.name));
+            .and_then(|new| Patch::tag(new.image(), &self.release, revision, &draft.name));
         Recording { draft, patch, warning, knocks }
     }
 
     fn header(&self, release: Option<&Release>, revision: u64) -> Header {
         let operation = self.operation();
-        let old = self.old.as_ref().map(Image);
+        let old = self.old.as_ref().map(Sketch::image);
         let text = |field: &str| old.and_then(|old| old.meta(field)).map(str::to_owned);
         let replicas = match (operation, &self.old, &self.new) {
             (Operation::Scale, Some(old), Some(new)) => {
-                Some(Replicas { before: replicas(old), after: replicas(new) })
+                Some(Replicas { before: old.replicas(), after: new.replicas() })
             }
             _ => None,
         };
@@ -238,7 +243,7 @@ impl<'a> Write<'a> {
         let generate_name = self.new.as_ref().filter(|_| object.key.name.is_empty());
         Header {
             operation,
-            generate_name: generate_name.and_then(|new| Image(new).meta("generateName")).map(str::to_owned),
+            generate_name: generate_name.and_then(|new| new.image().meta("generateName")).map(str::to_owned),
             object,
             uid: text("uid"),
             resource_version: text("resourceVersion"),
@@ -281,17 +286,12 @@ impl<'a> Write<'a> {
     /// The object's own name: that of the request is empty for a deletecollection.
     fn name(&self) -> &str {
         let object = self.new.as_ref().or(self.old.as_ref());
-        object.and_then(|object| Image(object).meta("name")).unwrap_or_default()
+        object.and_then(|object| object.image().meta("name")).unwrap_or_default()
     }
 
     fn is_scale(&self) -> bool {
         !self.request.sub_resource.is_empty()
     }
-}
-
-/// Zero replicas are left out of a `Scale`.
-fn replicas(scale: &Value) -> i64 {
-    scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or_default()
 }
 
 /// The kind behind a `scale` subresource, which shows only `Scale`; empty where only discovery could tell.

@@ -16,6 +16,7 @@ mod decide;
 mod fence;
 mod patch;
 mod request;
+mod sketch;
 mod warning;
 
 pub use answer::{Answer, answer};

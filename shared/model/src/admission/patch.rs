@@ -15,7 +15,7 @@ pub struct Patch(ByteString);
 impl Patch {
     /// Tags `object`; `None` if it carries these very tags.
     pub(super) fn tag(
-        object: &Value,
+        object: Image<'_>,
         release: &ReleaseKey,
         revision: u64,
         undo: &RecordName,
@@ -25,8 +25,8 @@ impl Patch {
     }
 
     /// Gives `object` the tags of `old`, absent ones included; `None` if it has them.
-    pub(super) fn untouched(object: &Value, old: &Value) -> Option<Self> {
-        set(object, names::TAGS.map(|tag| Image(old).label(tag)))
+    pub(super) fn untouched(object: Image<'_>, old: Image<'_>) -> Option<Self> {
+        set(object, names::TAGS.map(|tag| old.label(tag)))
     }
 
     /// The patch as JSON.
@@ -48,10 +48,10 @@ impl Patch {
     }
 }
 
-fn set(object: &Value, values: [Option<&str>; 3]) -> Option<Patch> {
+fn set(object: Image<'_>, values: [Option<&str>; 3]) -> Option<Patch> {
     let tags = || names::TAGS.into_iter().zip(values);
     let wanted = || tags().filter_map(|(tag, value)| Some((tag, value?))).collect::<Value>();
-    match object.get("metadata") {
+    match object.0.get("metadata") {
         Some(Value::Object(metadata)) => match metadata.get("labels") {
             Some(Value::Object(labels)) => Patch::of(&changes(labels, tags())),
             _ if values == [None; 3] => None,

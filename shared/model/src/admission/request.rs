@@ -1,12 +1,9 @@
 //! The AdmissionReview of a request.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
-};
-use serde_json::{Map, Value, value::RawValue};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
 
 /// The request of an AdmissionReview, borrowing from its bytes.
 #[derive(Debug, Deserialize)]
@@ -197,51 +194,4 @@ pub enum Invalid {
         /// Why.
         source: serde_json::Error,
     },
-}
-
-/// Reads of an object what decisions need: all but `status` and `metadata.managedFields`, which make up half of it
-/// and are never content.
-pub(super) fn slim(raw: &RawValue) -> serde_json::Result<Value> {
-    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    Slim::Object.deserialize(&mut deserializer)
-}
-
-#[derive(Clone, Copy)]
-enum Slim {
-    Object,
-    Metadata,
-}
-
-impl<'de> DeserializeSeed<'de> for Slim {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Slim {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with metadata")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            match (self, key.as_str()) {
-                (Self::Object, "status") | (Self::Metadata, "managedFields") => {
-                    entries.next_value::<IgnoredAny>()?;
-                }
-                (Self::Object, "metadata") => {
-                    map.insert(key, entries.next_value_seed(Self::Metadata)?);
-                }
-                _ => {
-                    map.insert(key, entries.next_value()?);
-                }
-            }
-        }
-        Ok(Value::Object(map))
-    }
 }

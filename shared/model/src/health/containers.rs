@@ -162,3 +162,33 @@ impl<'a> Container<'a> {
 
 const UNTOLD: Ending<'static> =
     Ending { reason: "", message: "", exit_code: 0, started: None, finished: None };
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_should_go_on_fails_by_ending_well() {
+        let ended = json!({"name": "c", "state": {"terminated": {"reason": "Completed", "exitCode": 0}}});
+        let pod = |policy: &str, sidecar: bool, init: bool| {
+            let spec =
+                if sidecar { json!({"name": "c", "restartPolicy": "Always"}) } else { json!({"name": "c"}) };
+            let list = if init { "initContainerStatuses" } else { "containerStatuses" };
+            json!({"spec": {"restartPolicy": policy, "initContainers": [spec]}, "status": {list: [ended]}})
+        };
+        for (policy, sidecar, init, fails) in [
+            ("Always", false, false, true),
+            ("OnFailure", false, false, false),
+            ("Never", false, false, false),
+            ("Always", false, true, false),
+            ("Always", true, true, true),
+            ("Never", true, true, true),
+        ] {
+            let pod = pod(policy, sidecar, init);
+            let container = of(&pod).next().unwrap();
+            assert_eq!(container.failed_run().is_some(), fails, "{pod}");
+        }
+    }
+}

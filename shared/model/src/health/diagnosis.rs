@@ -111,7 +111,20 @@ fn background(workload: Workload, case: &Case<'_>, scene: &Scene, container: &Co
         soaking: scene.soaking,
         proof: PROOF
             .max(Duration::from_secs(u64::try_from(case.live.count("/spec/minReadySeconds")).unwrap_or(0))),
+        pulls: pulls_told(scene, container),
     }
+}
+
+fn pulls_told(scene: &Scene, container: &Container<'_>) -> u32 {
+    let uid = container.pod.text("/metadata/uid");
+    let of_container = format!("{{{}}}", container.name());
+    let told = scene.events.iter().map(Facts).filter(|event| {
+        let field = event.text("/involvedObject/fieldPath");
+        event.text("/involvedObject/uid") == uid
+            && (field.is_empty() || field.ends_with(&of_container))
+            && event.text("/message").starts_with("Failed to pull image")
+    });
+    told.map(|event| u32::try_from(event.count("/count").max(1)).unwrap_or(u32::MAX)).sum()
 }
 
 /// Ready, and not just between two crashes.

@@ -24,12 +24,11 @@ impl<'a> Case<'a> {
         Self { live: Facts(live), before: baseline.filter(same).map(Facts) }
     }
 
-    /// Whether a condition of the live object speaks of its current spec, and did not say the same before.
+    /// Whether a condition of the live object speaks of its current spec, and did not say the same before. Asked only
+    /// once the controller has seen that spec.
     pub(super) fn is_fresh(&self, condition: Condition<'_>) -> bool {
         let before = self.before.and_then(|before| before.condition(condition.type_()));
-        !self.live.is_unobserved()
-            && !self.speaks_of_older(condition)
-            && before.is_none_or(|before| !condition.is_same_as(before))
+        !self.speaks_of_older(condition) && before.is_none_or(|before| !condition.is_same_as(before))
     }
 
     /// Whether a condition says itself that it is about an older spec.

@@ -64,6 +64,9 @@ pub struct Scene {
     pub pods: Vec<Value>,
     /// All `ReplicaSet`s of the namespaces concerned.
     pub replica_sets: Vec<Value>,
+    /// Events of reason `Failed` about those pods: the kubelet tells there of each attempt to pull an image, in the
+    /// pod's status only of every other one. Best effort: nothing rests on them alone.
+    pub events: Vec<Value>,
     /// The revision is a first install: dependencies may still be coming up.
     pub install: bool,
     /// Everything was ready before: the revision is soaking.

@@ -142,6 +142,8 @@ pub(super) struct Background {
     pub(super) soaking: bool,
     /// How long a container must be ready to have proved itself.
     pub(super) proof: Duration,
+    /// How many failed attempts to pull its image the kubelet's Events tell of.
+    pub(super) pulls: u32,
 }
 
 impl Memory {
@@ -169,7 +171,7 @@ impl Memory {
             memory.inherited = false;
         }
         memory.remember_readiness(container, background, now);
-        memory.remember_pull(container);
+        memory.remember_pull(container, background.pulls);
         memory.budget.count(container, now);
         if let Some(soak) = &mut memory.soak {
             soak.count(container, now);
@@ -200,12 +202,13 @@ impl Memory {
     }
 
     /// An attempt is counted when it is seen to fail; one that is already put off when it is first seen is one too.
-    fn remember_pull(&mut self, container: &Container<'_>) {
+    /// The status hides every other one, `told` by the Events does not.
+    fn remember_pull(&mut self, container: &Container<'_>, told: u32) {
         let Some((reason @ ("ErrImagePull" | "ImagePullBackOff"), message)) = container.waiting() else {
             return;
         };
         let trying = reason == "ErrImagePull";
-        let told = match message.split_once("ErrImagePull: ") {
+        let cause = match message.split_once("ErrImagePull: ") {
             Some((_, cause)) => Some(cause),
             None => trying.then_some(message),
         };
@@ -213,9 +216,10 @@ impl Memory {
         if trying && !pull.trying {
             pull.attempts = pull.attempts.saturating_add(1);
         }
+        pull.attempts = pull.attempts.max(told);
         pull.trying = trying;
-        if let Some(told) = told {
-            told.clone_into(&mut pull.cause);
+        if let Some(cause) = cause {
+            cause.clone_into(&mut pull.cause);
         } else if pull.cause.is_empty() {
             message.clone_into(&mut pull.cause);
         }

@@ -76,32 +76,16 @@ pub(super) const CONDITIONS: [Condition; 5] = [
         exempt: Exempt::Controlled,
         holds: |facts, _| !is_controlled(facts),
         cel: |_| {
-            format!("!{OBJECT}.metadata.?ownerReferences.orValue([]).exists(r, r.?controller.orValue(false))")
+            format!(
+                "!({OBJECT}).metadata.?ownerReferences.orValue([]).exists(r, r.?controller.orValue(false))"
+            )
         },
     },
     Condition {
         name: "by-a-deployer",
         exempt: Exempt::NotDeployer,
         holds: is_deployer,
-        cel: |deployers| {
-            let marks = mark::MARKS.iter().map(|mark| mark.cel(OBJECT));
-            [
-                format!("!{USER}.startsWith('{SERVICE_ACCOUNT}')"),
-                format!("{TOOL} in {}", list(&TOOLS)),
-                format!("{}.exists(p, {TOOL}.startsWith(p))", list(&TOOL_PREFIXES)),
-                format!(
-                    "(request.operation == 'DELETE' && {}.hasValue())",
-                    mark::cel_label("oldObject", names::UNDO)
-                ),
-            ]
-            .into_iter()
-            .chain(
-                (!deployers.accounts.is_empty()).then(|| format!("{USER} in {}", list(&deployers.accounts))),
-            )
-            .chain(marks)
-            .collect::<Vec<_>>()
-            .join(" || ")
-        },
+        cel: cel_is_deployer,
     },
 ];
 
@@ -117,7 +101,7 @@ impl Condition {
 
 const USER: &str = "request.userInfo.?username.orValue('')";
 const TOOL: &str = "request.?options.?fieldManager.orValue('').lowerAscii()";
-const OBJECT: &str = "(request.operation == 'DELETE' ? oldObject : object)";
+const OBJECT: &str = "request.operation == 'DELETE' ? oldObject : object";
 
 /// Groups of which nothing is recorded: questions, heartbeats and Backout's own kinds.
 const GROUPS: [&str; 6] = [
@@ -180,6 +164,27 @@ fn is_deployer(facts: &Facts<'_>, deployers: &Deployers) -> bool {
         || (facts.verb == Verb::Delete && facts.object.label(names::UNDO).is_some())
         || deployers.accounts.iter().any(|account| account == facts.user)
         || mark::MARKS.iter().any(|mark| mark.brought(facts))
+}
+
+/// [`is_deployer`] in CEL, where the only way to give a value a name is to look for it in a list of one.
+fn cel_is_deployer(deployers: &Deployers) -> String {
+    let mut ways = vec![
+        format!("!{USER}.startsWith('{SERVICE_ACCOUNT}')"),
+        format!(
+            "[{TOOL}].exists(tool, tool in {} || {}.exists(p, tool.startsWith(p)))",
+            list(&TOOLS),
+            list(&TOOL_PREFIXES),
+        ),
+        format!(
+            "(request.operation == 'DELETE' && {}.hasValue())",
+            mark::cel_label("oldObject", names::UNDO)
+        ),
+    ];
+    if !deployers.accounts.is_empty() {
+        ways.push(format!("{USER} in {}", list(&deployers.accounts)));
+    }
+    ways.extend(mark::MARKS.iter().map(|mark| format!("[{OBJECT}].exists(o, {})", mark.cel("o"))));
+    ways.join("\n|| ")
 }
 
 /// A list of strings in CEL. None of them holds a quote or a backslash: they are constants here, or checked by

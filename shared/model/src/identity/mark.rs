@@ -47,12 +47,11 @@ impl Mark {
 
     /// [`Self::brought`] in CEL, for an object that is there under `object`.
     pub(super) fn cel(&self, object: &str) -> String {
-        let name = self.cel_name(object);
+        let (name, before) = (self.cel_name(object), self.cel_name("oldObject"));
         if self.always() {
-            return format!("({name} != '')");
+            return format!("{name} != ''");
         }
-        let before = self.cel_name("oldObject");
-        format!("({name} != '' && (request.operation != 'UPDATE' || {name} != {before}))")
+        format!("[{name}].exists(name, name != '' && (request.operation != 'UPDATE' || name != {before}))")
     }
 
     fn always(&self) -> bool {

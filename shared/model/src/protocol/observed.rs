@@ -38,6 +38,8 @@ pub struct Observed {
     pub pods: Vec<Value>,
     /// All ReplicaSets of the namespaces concerned.
     pub replica_sets: Vec<Value>,
+    /// Events of reason `Failed` about those pods.
+    pub events: Vec<Value>,
     /// What could not be listed, and why: then no verdict falls.
     pub blind: Option<String>,
     /// The images of the confirmed records; only while rolling back.
@@ -115,6 +117,7 @@ impl Observed {
             judged: self.tracks.iter().filter_map(|track| self.judged(track)).collect(),
             pods: self.pods.clone(),
             replica_sets: self.replica_sets.clone(),
+            events: self.events.clone(),
             install: self.attempt() == Attempt::Install,
             soaking,
         }

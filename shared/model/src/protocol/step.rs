@@ -1,6 +1,6 @@
 //! One step in the life of a revision.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,6 +15,7 @@ use crate::{
     health::{self, Judgement, Verdict},
     object::Position,
     release::{Action, Attempt, Author, Failure, Fence, Past, Phase, ReleaseStatus},
+    rollback::Track,
     undo::{
         Operation,
         chain::{IN_FLIGHT, Standing},
@@ -235,9 +236,22 @@ impl<'a> Step<'a> {
     pub(super) fn enter(&mut self, phase: Phase) {
         if phase == Phase::RollingBack {
             self.status.decided_at = Some(Time(self.now));
+            self.status.confirmed = self.confirmed();
             self.wake = Wake::After(Duration::ZERO);
         }
         self.status.phase = Some(phase);
+    }
+
+    fn confirmed(&self) -> Vec<String> {
+        let cut = self.status.sealed().unwrap_or(self.seen.cut);
+        let tracks: Vec<_> = self.seen.tracks.iter().filter_map(|track| track.until(cut)).collect();
+        let named: BTreeSet<_> = tracks
+            .iter()
+            .flat_map(|track| &track.entries)
+            .filter_map(|entry| entry.header.undo.as_ref())
+            .collect();
+        let confirmed = tracks.iter().flat_map(Track::confirmed).map(|entry| &entry.name);
+        confirmed.filter(|name| !named.contains(name)).map(ToString::to_string).collect()
     }
 
     /// Ends the revision and moves it into the history.
@@ -249,6 +263,7 @@ impl<'a> Step<'a> {
         let decided_at = self.status.decided_at.clone().or_else(|| now.clone());
         self.status.decided_at.clone_from(&decided_at);
         self.status.phase = Some(phase);
+        self.status.confirmed.clear();
         let past = Past {
             revision: self.status.revision,
             outcome: phase,
@@ -270,11 +285,15 @@ impl<'a> Step<'a> {
 
     /// Judges the objects, and lets the clocks stand still over a time in which they could not be observed.
     fn judge(&mut self, soaking: bool) -> Verdict {
-        let judgement = health::judge(&self.seen.scene(soaking), &self.seen.sightings, self.now);
+        let since_last = self.seen.since_last.unwrap_or_default();
+        let mut sightings = self.seen.sightings.clone();
+        if since_last > BLIND_AFTER {
+            sightings.stand_still(since_last);
+        }
+        let judgement = health::judge(&self.seen.scene(soaking), &sightings, self.now);
         self.status.ready = format!("{}/{}", judgement.ready, judgement.total);
         let verdict = judgement.verdict.clone();
         self.judgement = Some(judgement);
-        let since_last = self.seen.since_last.unwrap_or_default();
         if since_last > BLIND_AFTER || matches!(verdict, Verdict::Undecided { .. }) {
             let stood = since_last.as_secs() + u64::from(since_last.subsec_nanos() > 0);
             self.status.frozen_seconds += stood;

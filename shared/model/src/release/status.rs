@@ -30,6 +30,10 @@ pub struct ReleaseStatus {
     /// Log position at which the current revision was cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed_position: Option<String>,
+    /// The records that the rollback under way undoes, as far as no other record of the revision names them: fixed
+    /// when it was decided, for a restored object tells no more what was done to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub confirmed: Vec<String>,
     /// Whether the current revision is a first install or an upgrade.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,

@@ -9,7 +9,7 @@ use crate::{
     health::Live,
     names::{self, RecordName},
     object::{Image, ObjectRef},
-    undo::{Operation, Record, merge, ownership},
+    undo::{Operation, Record, chain::Entry, merge, ownership},
 };
 
 /// What is to happen with the object.
@@ -33,7 +33,10 @@ pub(super) fn next(track: &Track, proofs: &BTreeMap<RecordName, Proof>, options:
     };
     if first.header.operation == Operation::Create {
         return match live {
-            Some(object) if is_of_release(track, object) => take_down(&track.object, object, false),
+            // Without a pointer it was confirmed by its age: a controller has replaced the labels since.
+            Some(object) if is_of_release(track, object) || Image(object).undo().is_none() => {
+                take_down(&track.object, object, false)
+            }
             _ => Next::Done,
         };
     }
@@ -63,16 +66,14 @@ const PROTECTED: [(&str, &str); 3] =
 
 /// Whether the release made this very object, or made it what it is.
 fn is_of_release(track: &Track, live: &Value) -> bool {
-    let image = Image(live);
-    let pointer = image.undo();
-    let created_last =
-        track.confirmed().last().is_some_and(|last| last.header.operation == Operation::Create);
-    track.confirmed().any(|entry| pointer.as_ref() == Some(&entry.name))
-        || track.confirmed().skip(1).any(|entry| {
-            entry.header.operation != Operation::Delete && entry.header.uid.as_deref() == image.uid()
-        })
-        // Confirmed without a pointer: a controller has replaced the labels since.
-        || (created_last && pointer.is_none())
+    let (pointer, uid) = (Image(live).undo(), Image(live).uid());
+    let made = |entry: &Entry| pointer.as_ref() == Some(&entry.name);
+    let changed = |entry: &Entry| {
+        entry.header.operation != Operation::Delete
+            && entry.header.uid.is_some()
+            && entry.header.uid.as_deref() == uid
+    };
+    track.confirmed().any(made) || track.confirmed().skip(1).any(changed)
 }
 
 fn take_down(object: &ObjectRef, live: &Value, replaced: bool) -> Next {

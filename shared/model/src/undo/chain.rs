@@ -94,8 +94,9 @@ pub struct Chain {
 impl Chain {
     /// Reads the standing of each of `entries`, all of one object and in log order.
     ///
-    /// `carried` are undo pointers found on the object elsewhere than in `entries`: in records of other releases that
-    /// the live object's pointer led to. `lost` is a pointer of the live object whose record does not exist.
+    /// `carried` are records known to have taken effect from elsewhere than `entries` and `live`: because records of
+    /// other releases, to which the live object's pointer led, found their names on it, or because it was noted when a
+    /// rollback was decided. `lost` is a pointer of the live object whose record does not exist.
     pub fn read(
         entries: &[Entry],
         live: &Live,

@@ -18,7 +18,7 @@ mod fields;
 
 use serde_json::Value;
 
-use self::fields::{Fields, is_group, read_fields, value_at, write_fields};
+use self::fields::{Fields, read_fields, value_at, write_fields};
 use crate::names;
 
 /// The `metadata.managedFields` to set by a patch after `live`, as it is since our PUT, had one record undone; without
@@ -111,24 +111,21 @@ impl<'a> Change<'a> {
     /// To those who owned the fields before the write: of those that it changed, to them alone.
     fn give_back(&self, given: &mut Entries<'a>) {
         for entry in &mut given.0 {
-            let fields = std::mem::take(&mut entry.fields);
-            entry.fields = fields.iter().filter(|field| !self.changed(&fields, field)).cloned().collect();
+            entry.fields.retain(|field| !self.changed(field));
         }
         for entry in &self.had.0 {
             let back = entry.fields.iter().filter(|field| {
                 !self.has.owns(entry.key, field)
                     // In the terms of another API version nothing may lie there: then the owner of before counts.
                     || value_at(self.before, field).is_none()
-                    || self.changed(&entry.fields, field)
+                    || self.changed(field)
             });
             given.give(entry, back.cloned());
         }
     }
 
-    /// Whether the write changed the value at `field`, or for a field that others lie in, whether it is there at all.
-    fn changed(&self, fields: &Fields<'_>, field: &[&str]) -> bool {
-        let (before, after) = (value_at(self.before, field), value_at(self.after, field));
-        if is_group(fields, field) { before.is_some() != after.is_some() } else { before != after }
+    fn changed(&self, field: &[&str]) -> bool {
+        value_at(self.before, field) != value_at(self.after, field)
     }
 }
 
@@ -170,7 +167,8 @@ impl<'a> Entries<'a> {
     }
 
     fn read(entries: Option<&'a Vec<Value>>) -> Self {
-        Self(entries.into_iter().flatten().map(Entry::read).collect())
+        let entries = entries.into_iter().flatten().map(Entry::read);
+        Self(entries.filter(|entry| !entry.fields.is_empty()).collect())
     }
 
     fn without_ours(mut self) -> Self {

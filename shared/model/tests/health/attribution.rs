@@ -1,6 +1,6 @@
 //! Whose failure it is: the new pods of an object that the revision changed, and enough of them.
 
-use backout_model::health::{Live, Scene, Sightings, Verdict, judge};
+use backout_model::health::{Judged, Live, Scene, Sightings, Verdict, judge};
 use serde_json::{Value, json};
 
 use crate::scenes::{
@@ -95,4 +95,36 @@ fn a_job_fails_by_its_own_word_or_by_an_image_but_not_by_its_retries() {
     let failed = json!([{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "too many"}]);
     let Verdict::Failed(failure) = first_sight(&scene(job(failed), crashed_pod(1))) else { panic!() };
     assert_eq!((failure.reason.as_str(), failure.message.as_str()), ("JobFailed", "too many"));
+}
+
+#[test]
+fn a_daemon_set_bears_as_many_bad_pods_as_may_be_unavailable() {
+    let scene = |pods: Vec<Value>, unavailable: Value| {
+        let live = json!({
+            "metadata": {"uid": "agent", "generation": 2, "annotations": {"deprecated.daemonset.template.generation": "2"}},
+            "spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": unavailable}}},
+            "status": {"observedGeneration": 2, "desiredNumberScheduled": pods.len()}});
+        let mut pods = pods;
+        for (index, pod) in pods.iter_mut().enumerate() {
+            pod["metadata"] = json!({"name": format!("agent-{index}"), "uid": format!("agent-{index}"),
+                "labels": {"pod-template-generation": "2"}, "ownerReferences": [{"uid": "agent", "controller": true}]});
+        }
+        Scene { judged: vec![judged("apps", "DaemonSet", "agent", live)], pods, ..Scene::default() }
+    };
+    let fails = |scene: Scene| Judge::default().watch(&scene, 0, 100).is_some();
+    let (bad, good) = (never_pulled, running_pod);
+    assert!(!fails(scene(vec![bad(), good(), good(), good()], json!(1))));
+    assert!(fails(scene(vec![bad(), bad(), good(), good()], json!(1))));
+    assert!(!fails(scene(vec![bad(), bad(), good(), good()], json!("50%"))));
+    assert!(fails(scene(vec![bad()], json!(1))), "none is ready");
+}
+
+#[test]
+fn what_had_failed_for_good_before_is_not_waited_for_either() {
+    let lost = json!({"metadata": {"uid": "d"}, "status": {"phase": "Lost"}});
+    let mut claim = judged("", "PersistentVolumeClaim", "data", lost.clone());
+    let scene = |claim: &Judged| Scene { judged: vec![claim.clone()], ..Scene::default() };
+    assert!(matches!(first_sight(&scene(&claim)), Verdict::Failed(_)));
+    claim.baseline = Some(lost);
+    assert_eq!(first_sight(&scene(&claim)), Verdict::Ready);
 }

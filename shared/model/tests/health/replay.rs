@@ -26,14 +26,33 @@ struct How {
     step: Option<usize>,
 }
 
-fn recording(name: &str) -> Vec<(f64, Value)> {
+fn recording_of(name: &str, what: &str) -> Vec<(f64, Value)> {
     let path = format!("{}/tests/fixtures/health/signals/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let events: Vec<Value> = serde_json::from_str(&fs::read_to_string(Path::new(&path)).unwrap()).unwrap();
-    events.into_iter().filter_map(|event| Some((event["t"].as_f64()?, event.get("pod")?.clone()))).collect()
+    events.into_iter().filter_map(|event| Some((event["t"].as_f64()?, event.get(what)?.clone()))).collect()
+}
+
+/// The kubelet's Events, of the pod with this uid.
+fn told(name: &str, uid: &str) -> Vec<(f64, Value)> {
+    let told = recording_of(name, "event").into_iter().map(|(t, mut event)| {
+        event["involvedObject"] = serde_json::json!({"kind": "Pod", "uid": uid});
+        (t, event)
+    });
+    told.filter(|(_, event)| event["reason"] == "Failed").collect()
+}
+
+/// What the Events say at a second: of each message the last count.
+fn events_at(told: &[(f64, Value)], second: i64) -> Vec<Value> {
+    let until = f64::from(i32::try_from(second).unwrap());
+    let mut of_message = std::collections::BTreeMap::new();
+    for (_, event) in told.iter().filter(|(t, _)| *t <= until) {
+        of_message.insert(event["message"].to_string(), event.clone());
+    }
+    of_message.into_values().collect()
 }
 
 fn replay(name: &str, how: How) -> Outcome {
-    let events = recording(name);
+    let events = recording_of(name, "pod");
     let start: Timestamp = events[0].1["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap();
     let mut judge = Judge::default();
     let mut soaking = false;
@@ -42,7 +61,9 @@ fn replay(name: &str, how: How) -> Outcome {
             judge = Judge::default();
         }
         let seen = events.iter().rev().find(|(t, _)| *t <= f64::from(i32::try_from(second).unwrap()));
-        let scene = Scene { soaking, install: how.install, ..web(seen.map(|(_, pod)| pod.clone())) };
+        let mut scene = Scene { soaking, install: how.install, ..web(seen.map(|(_, pod)| pod.clone())) };
+        let uid = scene.pods.last().and_then(|pod| pod["metadata"]["uid"].as_str()).unwrap_or_default();
+        scene.events = events_at(&told(name, uid), second);
         match judge.look(&scene, start + SignedDuration::from_secs(second)).verdict {
             Verdict::Failed(failure) => {
                 return Outcome { failed: Some((second, failure)), ready_at_end: false };
@@ -59,7 +80,7 @@ fn replay(name: &str, how: How) -> Outcome {
 const FAILING: &[(&str, &str, i64, i64)] = &[
     ("invalid-image-name", "InvalidImageName", 10, 15),
     ("never-pull", "ImageNotPresent", 10, 15),
-    ("image-manifest-unknown", "ImageNotFound", 15, 30),
+    ("image-manifest-unknown", "ImageNotFound", 15, 20),
     ("image-unauthorized", "ImagePullDenied", 45, 50),
     ("image-not-found", "ImagePullFailed", 150, 155),
     ("image-rate-limited", "ImagePullFailed", 150, 155),
@@ -116,8 +137,8 @@ fn an_install_has_more_patience_with_crashes_and_none_with_what_cannot_start() {
 #[test]
 fn a_watcher_that_starts_anew_loses_no_more_than_a_confirmation() {
     for (name, restart, latest) in [
-        ("image-manifest-unknown", 20, 60),
-        ("image-manifest-unknown", 29, 110),
+        ("image-manifest-unknown", 10, 40),
+        ("image-manifest-unknown", 17, 40),
         ("missing-secret-env", 30, 62),
         ("crash-exit1", 40, 60),
         ("exec-not-found", 20, 40),

@@ -6,8 +6,8 @@ use backout_model::health::{Live, Scene, Verdict};
 use serde_json::{Value, json};
 
 use crate::scenes::{
-    Judge, at, crashed_pod, deployment, first_sight, judged, never_pulled, pod, running_pod, waiting_for,
-    waiting_pod, web,
+    Judge, START, at, crashed_pod, deployment, first_sight, judged, never_pulled, pod, running_pod,
+    waiting_for, waiting_pod, web,
 };
 
 #[test]
@@ -133,4 +133,51 @@ fn crashes_after_everything_was_ready_are_measured_by_what_soaking_allows() {
         101,
         "whatever the phase is by then"
     );
+}
+
+#[test]
+fn crashes_before_everything_was_ready_have_the_ordinary_budget() {
+    let mut judge = Judge::default();
+    assert_eq!(judge.watch(&web([running_pod()]), 0, 40), None);
+    assert_eq!(judge.watch(&web([crashed_pod(3)]), 41, 100), None);
+}
+
+#[test]
+fn who_was_ready_for_long_starts_with_a_clean_sheet() {
+    let recovered = web([pod(&json!({"running": {}}), 3, true)]);
+    let down_again = web([crashed_pod(4)]);
+    let mut judge = Judge::default();
+    assert_eq!(judge.watch(&recovered, 0, 40), None);
+    assert_eq!(judge.watch(&down_again, 41, 100), None);
+    let mut judge = Judge::default();
+    assert_eq!(judge.watch(&recovered, 0, 20), None);
+    assert!(judge.watch(&down_again, 21, 100).is_some(), "not ready for long enough");
+}
+
+#[test]
+fn who_is_ready_at_each_look_but_restarts_between_them_has_proved_nothing() {
+    let mut judge = Judge::default();
+    for restarts in 0..4 {
+        let ready = web([pod(&json!({"running": {}}), restarts, true)]);
+        judge.look(&ready, at(10 * i64::try_from(restarts).unwrap()));
+    }
+    assert!(judge.watch(&web([crashed_pod(4)]), 35, 40).is_some());
+}
+
+#[test]
+fn a_pod_that_is_ready_between_two_crashes_gives_no_reason_for_patience() {
+    let mut between = pod(&json!({"running": {}}), 3, true);
+    between["status"]["conditions"][0]["lastTransitionTime"] = json!(START);
+    assert!(Judge::default().watch(&web([crashed_pod(4), between.clone()]), 0, 25).is_some());
+    assert!(Judge::default().watch(&web([crashed_pod(4), between]), 40, 80).is_none(), "ready for long");
+}
+
+#[test]
+fn a_new_watcher_reads_from_the_pod_when_it_crashed() {
+    let mut crashed = crashed_pod(4);
+    crashed["status"]["containerStatuses"][0]["lastState"] = json!({"terminated": {"exitCode": 1}});
+    crashed["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] =
+        json!("2026-11-22T22:00:10Z");
+    assert_eq!(Judge::default().watch(&web([crashed.clone()]), 40, 100).unwrap().0, 40);
+    assert_eq!(Judge::default().watch(&web([crashed]), 20, 100).unwrap().0, 30);
 }

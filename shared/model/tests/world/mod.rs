@@ -1,10 +1,7 @@
 //! A cluster in miniature: objects with resourceVersions, a log, one Release, and what the webhook and the watcher do
 //! to them. No faults but the ones a test asks for.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use backout_model::{
     health::{Live, Sightings},
@@ -137,6 +134,7 @@ impl World {
         labels[names::UNDO] = json!(record.name.as_str());
         labels[names::RELEASE] = json!("shop");
         labels[names::REVISION] = json!(record.header.revision.to_string());
+        object["metadata"]["managedFields"] = json!([owner("kubectl")]);
         self.store(key, object);
     }
 
@@ -160,6 +158,7 @@ impl World {
     }
 
     pub(crate) fn observe(&self) -> Observed {
+        let noted = self.status.confirmed.iter().filter_map(|name| RecordName::parse(name)).collect();
         let mut entries: Vec<_> =
             self.log.values().map(|(entry, _, seen)| aged(entry, *seen, self.now)).collect();
         entries.sort_by_key(|entry| entry.position);
@@ -173,7 +172,7 @@ impl World {
             .into_iter()
             .map(|(key, entries)| {
                 let live = self.objects.get(&key).cloned().map_or(Live::Absent, Live::Present);
-                let chain = Chain::read(&entries, &live, &BTreeSet::new(), None);
+                let chain = Chain::read(&entries, &live, &noted, None);
                 Track { object: entries[0].header.object.clone(), entries, chain, live }
             })
             .collect();
@@ -255,13 +254,15 @@ impl World {
                         self.objects.remove(&key);
                         self.tick();
                     }
-                    Write::Update { body, .. } => {
+                    Write::Update { mut body, .. } => {
                         assert_eq!(version.as_deref(), Image(&body).resource_version());
                         assert_eq!(uid.as_deref(), Image(&body).uid());
+                        body["metadata"]["managedFields"] = json!([owner("backout")]);
                         self.store(key, body);
                     }
-                    Write::Create { body } => {
+                    Write::Create { mut body } => {
                         assert_eq!(live, None);
+                        body["metadata"]["managedFields"] = json!([owner("backout")]);
                         self.store(key, body);
                     }
                     Write::Own { resource_version, managed_fields } => {
@@ -311,6 +312,12 @@ impl World {
             })
             .collect()
     }
+}
+
+/// Who changes an object owns what lies in it.
+fn owner(manager: &str) -> Value {
+    json!({"manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:data": {"f:text": {}}}})
 }
 
 fn aged(entry: &Entry, seen: Timestamp, now: Timestamp) -> Entry {

@@ -16,11 +16,11 @@ fn an_answer_carries_patch_and_its_type_together() {
         serde_json::from_slice::<Value>(&bare).unwrap(),
         json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {"uid": "r-1", "allowed": true}})
     );
-    let deny = answer("r-1", Answer::Deny { code: 403, message: "no" });
+    let deny = answer("r-1", Answer::Deny { message: "no" });
     let deny: Value = serde_json::from_slice(&deny).unwrap();
     assert_eq!(
         deny["response"],
-        json!({"uid": "r-1", "allowed": false, "status": {"code": 403, "message": "no"}})
+        json!({"uid": "r-1", "allowed": false, "status": {"code": 403, "reason": "Forbidden", "message": "no"}})
     );
 }
 

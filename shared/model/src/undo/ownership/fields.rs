@@ -1,6 +1,6 @@
 //! The sets of fields in `managedFields`, after structured-merge-diff `fieldpath`.
 
-use std::{collections::BTreeSet, ops::Bound};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
@@ -57,12 +57,6 @@ fn write_field(node: &mut Map<String, Value>, way: &[&str]) {
         }
         write_field(child, rest);
     }
-}
-
-/// Whether other fields of the set lie in `field`.
-pub(super) fn is_group(fields: &Fields<'_>, field: &[&str]) -> bool {
-    let behind = (Bound::Excluded(field), Bound::Unbounded);
-    fields.range::<[&str], _>(behind).next().is_some_and(|next| next.starts_with(field))
 }
 
 /// What lies at `field` in `object`.

@@ -170,6 +170,15 @@ fn an_object_that_was_created_again_gets_its_owners_back_but_not_those_of_its_st
 }
 
 #[test]
+fn a_manager_that_writes_in_another_version_gets_its_fields_back() {
+    let mut old = entry("kubectl", "Apply", "", "t", json!({"f:spec": {"f:size": {}}}));
+    old["apiVersion"] = json!("apps/v1beta1");
+    let (before, after) = (object("web:1", 3, json!([old])), object("web:1", 5, json!([old])));
+    let ours = entry(names::FIELD_MANAGER, "Update", "", "t", json!({"f:spec": {"f:replicas": {}}}));
+    assert_eq!(restored(&object("web:1", 3, json!([ours])), &before, Some(&after)), json!([old]));
+}
+
+#[test]
 fn times_and_order_are_no_reason_to_restore() {
     let (a, b) = (entry("a", "Apply", "", "t1", spec(&[])), entry("b", "Update", "", "t1", only_image()));
     let live = object("web:1", 3, json!([a, b]));
