@@ -1,0 +1,207 @@
+//! Calls to the API server: one client, and a deadline and a classified error for every call.
+
+use std::{borrow::Cow, future::Future, time::Duration};
+
+use kube::{Client, Config, core::Status};
+
+use crate::telemetry::Chain;
+
+/// Time to open a connection, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A watch that is silent for longer is taken for dead. The server ends every watch of kube's after 290 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(295);
+/// Time to hand a request to the kernel.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client for the cluster that the environment names: a kubeconfig, or the pod's service account.
+pub async fn connect() -> Result<Client, ConnectError> {
+    client(Config::infer().await.map_err(|e| ConnectError::Config(e.into()))?)
+}
+
+/// A client for `config`, without hidden retries: the callers know what may be tried again, and until when.
+pub fn client(mut config: Config) -> Result<Client, ConnectError> {
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.write_timeout = Some(WRITE_TIMEOUT);
+    config.reset_reader_on_write = true;
+    Client::try_from(config).map_err(|e| ConnectError::Client(e.into()))
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither a kubeconfig nor a service account.
+    #[error("there is no usable configuration of a cluster")]
+    Config(#[source] Box<kube::config::InferConfigError>),
+    /// The configuration cannot be used.
+    #[error("the configuration of the cluster cannot be used")]
+    Client(#[source] Box<kube::Error>),
+}
+
+/// Waits for `call`, but not longer than `limit`; `operation` names it in the error, such as `GET shop/web`.
+pub async fn deadline<T>(
+    limit: Duration,
+    operation: impl Into<Cow<'static, str>>,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ApiError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(ApiError::new(operation, error)),
+        Err(_) => Err(ApiError {
+            operation: operation.into(),
+            class: Class::Timeout,
+            message: format!("no answer within {} ms", limit.as_millis()),
+        }),
+    }
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{operation}: {message}")]
+pub struct ApiError {
+    /// What was attempted.
+    pub operation: Cow<'static, str>,
+    /// What may be done about it.
+    pub class: Class,
+    /// What the server, or the connection to it, said.
+    pub message: String,
+}
+
+impl ApiError {
+    /// Classifies what kube reports.
+    pub fn new(operation: impl Into<Cow<'static, str>>, error: kube::Error) -> Self {
+        let (class, message) = match error {
+            kube::Error::Api(status) => (Class::of(&status), sentence(*status)),
+            kube::Error::SerdeError(error) => {
+                (Class::Rejected, format!("the answer cannot be read: {error}"))
+            }
+            kube::Error::BuildRequest(error) => (Class::Rejected, error.to_string()),
+            kube::Error::HttpError(error) => (Class::Rejected, error.to_string()),
+            other => (Class::Transient, Chain(&other).to_string()),
+        };
+        Self { operation: operation.into(), class, message }
+    }
+
+    /// Whether the error is of this class.
+    pub fn is(&self, class: Class) -> bool {
+        self.class == class
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self.class, Class::Transient | Class::Timeout)
+    }
+}
+
+/// What a failed call means to its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// 404: the object, its namespace or its kind is not there.
+    NotFound,
+    /// 409 on a create.
+    AlreadyExists,
+    /// 409: a uid or resourceVersion is not the expected one.
+    Conflict,
+    /// 401 or 403, also by quota or another webhook.
+    Forbidden,
+    /// 410: the resourceVersion is compacted.
+    Gone,
+    /// The object does not fit: too large for the server or for etcd.
+    TooLarge,
+    /// Anything else that the same call would meet again: invalid, not acceptable, not supported.
+    Rejected,
+    /// Overload, restart, broken connection: nothing is known to have happened, it may work later.
+    Transient,
+    /// No answer in time: it may or may not have happened.
+    Timeout,
+}
+
+impl Class {
+    fn of(status: &Status) -> Self {
+        match status.code {
+            // etcd's and gRPC's limits come through as internal errors.
+            500 if TOO_LARGE.iter().any(|text| status.message.contains(text)) => Self::TooLarge,
+            404 => Self::NotFound,
+            409 if status.reason == "AlreadyExists" => Self::AlreadyExists,
+            409 => Self::Conflict,
+            401 | 403 => Self::Forbidden,
+            410 => Self::Gone,
+            413 => Self::TooLarge,
+            504 => Self::Timeout,
+            429 | 500.. => Self::Transient,
+            _ => Self::Rejected,
+        }
+    }
+
+    /// A bounded value for a metric's label.
+    pub fn metric_label(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::AlreadyExists => "already_exists",
+            Self::Conflict => "conflict",
+            Self::Forbidden => "forbidden",
+            Self::Gone => "gone",
+            Self::TooLarge => "too_large",
+            Self::Rejected => "rejected",
+            Self::Transient => "transient",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+const TOO_LARGE: [&str; 2] = ["etcdserver: request is too large", "trying to send message larger than max"];
+
+fn sentence(status: Status) -> String {
+    match (status.message.is_empty(), status.reason.is_empty()) {
+        (false, _) => status.message,
+        (true, false) => status.reason,
+        (true, true) => format!("the server answered {}", status.code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: u16, reason: &str, message: &str) -> ApiError {
+        ApiError::new("GET x", kube::Error::Api(Status::failure(message, reason).with_code(code).boxed()))
+    }
+
+    #[test]
+    fn every_status_falls_into_the_class_of_its_remedy() {
+        for (code, reason, message, class) in [
+            (404, "NotFound", "", Class::NotFound),
+            (409, "AlreadyExists", "", Class::AlreadyExists),
+            (409, "Conflict", "", Class::Conflict),
+            (401, "Unauthorized", "", Class::Forbidden),
+            (403, "Forbidden", "", Class::Forbidden),
+            (410, "Expired", "", Class::Gone),
+            (413, "RequestEntityTooLarge", "", Class::TooLarge),
+            (500, "InternalError", "etcdserver: request is too large", Class::TooLarge),
+            (422, "Invalid", "", Class::Rejected),
+            (400, "BadRequest", "", Class::Rejected),
+            (429, "TooManyRequests", "", Class::Transient),
+            (500, "InternalError", "etcdserver: leader changed", Class::Transient),
+            (503, "ServiceUnavailable", "", Class::Transient),
+            (504, "Timeout", "", Class::Timeout),
+        ] {
+            assert_eq!(failed(code, reason, message).class, class, "{code} {reason}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_operation_and_what_the_server_said() {
+        assert_eq!(failed(404, "NotFound", "web not found").to_string(), "GET x: web not found");
+        assert_eq!(failed(503, "", "").to_string(), "GET x: the server answered 503");
+    }
+
+    #[tokio::test]
+    async fn a_call_without_answer_ends_at_its_deadline() {
+        let call = std::future::pending::<kube::Result<()>>();
+        let error = deadline(Duration::from_millis(25), "LIST pods", call).await.unwrap_err();
+        assert_eq!(error.class, Class::Timeout);
+        assert_eq!(error.to_string(), "LIST pods: no answer within 25 ms");
+        assert!(error.may_pass());
+    }
+}
