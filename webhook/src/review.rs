@@ -1,0 +1,138 @@
+//! One request from its bytes to its answer.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use backout_model::{
+    admission::{
+        Answer, Decision, Invalid, Recording, Request, Triage, Warning, Write, answer, parse, triage,
+    },
+    identity::Deployers,
+    names::ReleaseKey,
+};
+use backout_runtime::api::ApiError;
+use tokio::time::Instant;
+
+use crate::{log::Log, metrics::Metrics, releases::Releases};
+
+/// More releases than this are warned anew now and then.
+const WARNED_MAX: usize = 4096;
+
+/// Decides requests.
+pub struct Reviewer {
+    deployers: Deployers,
+    releases: Releases,
+    log: Log,
+    metrics: Metrics,
+    warned: Mutex<HashMap<ReleaseKey, Begun>>,
+}
+
+/// A revision whose deployer was told: of which incarnation of the release, and its number.
+type Begun = (Option<String>, u64);
+
+/// An answer, and how the request came out, for the metrics.
+#[derive(Debug)]
+pub struct Reviewed {
+    /// The AdmissionReview to send back.
+    pub body: Vec<u8>,
+    /// A bounded value for a metric's label.
+    pub outcome: &'static str,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReviewError {
+    /// The request is none.
+    #[error("backout: {0}")]
+    Invalid(#[from] Invalid),
+    /// The record is not durable.
+    #[error(
+        "backout: the undo record of this write could not be stored ({0}); nothing was changed. Try again; if it \
+         persists, see the logs of the backout webhook"
+    )]
+    NotRecorded(#[source] ApiError),
+    /// Whether the release is fenced is not known.
+    #[error("backout: the state of the release could not be read ({0}); nothing was changed. Try again")]
+    NotRead(#[source] ApiError),
+}
+
+impl Reviewer {
+    /// A reviewer that has told nobody anything yet.
+    pub fn new(deployers: Deployers, releases: Releases, log: Log, metrics: Metrics) -> Self {
+        Self { deployers, releases, log, metrics, warned: Mutex::default() }
+    }
+
+    /// Answers the request in `body` before `until`.
+    pub async fn review(&self, body: &[u8], until: Instant) -> Result<Reviewed, ReviewError> {
+        let request = parse(body)?;
+        let decision = match triage(&request, &self.deployers)? {
+            Triage::Pass(why) => Decision::Pass { why, patch: None },
+            Triage::Write(write) => self.decide(*write, until).await?,
+        };
+        match decision {
+            Decision::Pass { why, patch } => {
+                let allow = Answer::Allow { patch: patch.as_ref(), warning: None, undo: None };
+                Ok(Reviewed { body: answer(&request.uid, allow), outcome: why.metric_label() })
+            }
+            Decision::Refuse { message } => Ok(refuse(&request, &message)),
+            Decision::Record(recording) => self.record(&request, *recording, until).await,
+        }
+    }
+
+    async fn decide<'a>(&self, write: Write<'a>, until: Instant) -> Result<Decision<'a>, ReviewError> {
+        let cached = self.releases.cached(write.release());
+        if !write.needs_live_release(cached.release()) {
+            return Ok(write.decide(cached.release()));
+        }
+        let live = self.releases.live(write.release(), until).await.map_err(ReviewError::NotRead)?;
+        Ok(write.decide(live.as_ref()))
+    }
+
+    async fn record(
+        &self,
+        request: &Request<'_>,
+        recording: Recording<'_>,
+        until: Instant,
+    ) -> Result<Reviewed, ReviewError> {
+        let Recording { draft, patch, warning, knocks } = recording;
+        let header = &draft.header;
+        let appended = self.log.append(&draft.encode(self.log.namespace()), until).await;
+        let bytes = appended.map_err(|error| {
+            self.metrics.not_recorded(error.class);
+            tracing::error!(%error, object = %header.object, release = %header.release, "not recorded");
+            ReviewError::NotRecorded(error)
+        })?;
+        self.metrics.recorded(header.operation, bytes);
+        tracing::info!(
+            undo = %draft.name, operation = ?header.operation, object = %header.object,
+            release = %header.release, revision = header.revision, user = header.user, tool = header.tool,
+            bytes, "recorded"
+        );
+        if knocks && !self.releases.fence_is_down(&header.release, until).await {
+            return Ok(refuse(request, STILL_FENCED));
+        }
+        let warning = warning.filter(|warning| self.is_news(warning, header.release_uid.as_deref()));
+        let warning = warning.as_ref().map(|warning| warning.text.as_str());
+        let allow = Answer::Allow { patch: patch.as_ref(), warning, undo: Some(&draft.name) };
+        Ok(Reviewed { body: answer(&request.uid, allow), outcome: "recorded" })
+    }
+
+    fn is_news(&self, warning: &Warning, release_uid: Option<&str>) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.len() >= WARNED_MAX {
+            warned.clear();
+        }
+        let begun = (release_uid.map(str::to_owned), warning.revision);
+        warned.insert(warning.release.clone(), begun.clone()) != Some(begun)
+    }
+}
+
+const STILL_FENCED: &str = "backout: the last revision of this release failed and is being rolled back; nothing was \
+                            changed. Try again in a few seconds";
+
+fn refuse(request: &Request<'_>, message: &str) -> Reviewed {
+    let deny = Answer::Deny { message };
+    Reviewed { body: answer(&request.uid, deny), outcome: "refused" }
+}

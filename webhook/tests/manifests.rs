@@ -1,0 +1,20 @@
+//! The webhook's configuration is generated from the code. After a change: `BLESS=1 cargo test -p backout-webhook
+//! --test manifests`.
+
+use std::{env, fs, path::PathBuf};
+
+use backout_model::identity::Deployers;
+use backout_webhook::configuration::configuration;
+
+#[test]
+fn the_webhook_is_called_for_the_writes_that_the_code_records() {
+    // Through JSON: fields that are absent stay absent, and their order is always the same.
+    let content = serde_json::to_value(configuration(&Deployers::default())).unwrap();
+    let yaml = serde_saphyr::to_string(&content).unwrap();
+    let text = format!("# Generated from the code; see webhook/tests/manifests.rs.\n{yaml}");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests/base/webhook-configuration.yaml");
+    if env::var_os("BLESS").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), text, "{} is out of date", path.display());
+}
