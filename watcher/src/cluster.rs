@@ -1,0 +1,186 @@
+//! Calls to the API server for objects of any kind, each with a deadline.
+
+use std::time::Duration;
+
+use backout_model::{health::Live, names, object::ObjectRef};
+use backout_runtime::api::{ApiError, Class, deadline};
+use kube::{
+    Client,
+    api::{
+        DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
+        PropagationPolicy, VersionMatch,
+    },
+    core::Request,
+};
+use serde_json::Value;
+
+/// A read or write of one object; the server itself gives up after 34 s.
+const CALL: Duration = Duration::from_secs(10);
+
+/// The cluster as the watcher's service account sees it.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    client: Client,
+}
+
+impl Cluster {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The object as it is now, by a quorum read.
+    pub(crate) async fn live(&self, object: &ObjectRef) -> Live {
+        match self.call("GET", object, requests(object).get(&object.key.name, &GetParams::default())).await {
+            Ok(found) => Live::Present(found),
+            Err(error) if error.is(Class::NotFound) => Live::Absent,
+            Err(error) => Live::Unreadable(error.to_string()),
+        }
+    }
+
+    /// The object that carries this undo pointer: the way to find one whose name the server generated.
+    pub(crate) async fn tagged(&self, object: &ObjectRef, record: &str) -> Live {
+        let params = ListParams::default().labels(&format!("{}={record}", names::UNDO)).limit(1);
+        match self.call("LIST", object, requests(object).list(&params)).await {
+            Ok(list) => first(list, object).map_or(Live::Absent, Live::Present),
+            Err(error) => Live::Unreadable(error.to_string()),
+        }
+    }
+
+    /// The object exactly as it was at `resource_version`; `None` if it did not exist then.
+    pub(crate) async fn at(
+        &self,
+        object: &ObjectRef,
+        resource_version: &str,
+    ) -> Result<Option<Value>, ApiError> {
+        let params = ListParams::default()
+            .at(resource_version)
+            .matching(VersionMatch::Exact)
+            .fields(&format!("metadata.name={}", object.key.name));
+        let list = self.call("LIST", object, requests(object).list(&params)).await?;
+        Ok(first(list, object))
+    }
+
+    /// All objects of a built-in kind in a namespace that `fields` select.
+    pub(crate) async fn all(
+        &self,
+        api: &str,
+        namespace: &str,
+        resource: &str,
+        fields: &str,
+    ) -> Result<Vec<Value>, ApiError> {
+        let requests = Request::new(format!("{api}/namespaces/{namespace}/{resource}"));
+        let mut params = ListParams::default();
+        if !fields.is_empty() {
+            params = params.fields(fields);
+        }
+        let request = requests.list(&params);
+        let operation = format!("LIST {resource} of {namespace}");
+        let mut list: Value = self.send(operation, request).await?;
+        match list.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    pub(crate) async fn create(&self, object: &ObjectRef, body: &Value) -> Result<(), ApiError> {
+        self.write("POST", object, requests(object).create(&ours(), bytes(body))).await
+    }
+
+    pub(crate) async fn replace(&self, object: &ObjectRef, body: &Value) -> Result<(), ApiError> {
+        self.write("PUT", object, requests(object).replace(&object.key.name, &ours(), bytes(body))).await
+    }
+
+    /// Sets `metadata.managedFields` of the object at `resource_version`: a `replace` of the resourceVersion makes
+    /// etcd compare it (client-go's csaupgrade does the same), where a `test` would compare with a cache.
+    pub(crate) async fn own(
+        &self,
+        object: &ObjectRef,
+        resource_version: &str,
+        managed_fields: &Value,
+    ) -> Result<(), ApiError> {
+        let operations = serde_json::json!([
+            {"op": "replace", "path": "/metadata/managedFields", "value": managed_fields},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": resource_version},
+        ]);
+        let patch = match serde_json::from_value(operations) {
+            Ok(operations) => Patch::<()>::Json(operations),
+            Err(error) => return Err(ApiError::new("PATCH", kube::Error::SerdeError(error))),
+        };
+        let params =
+            PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        self.write("PATCH", object, requests(object).patch(&object.key.name, &params, &patch)).await
+    }
+
+    pub(crate) async fn delete(
+        &self,
+        object: &ObjectRef,
+        uid: &str,
+        resource_version: &str,
+    ) -> Result<(), ApiError> {
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: Some(resource_version.to_owned()),
+            }),
+            ..DeleteParams::default()
+        };
+        self.write("DELETE", object, requests(object).delete(&object.key.name, &params)).await
+    }
+
+    async fn write(
+        &self,
+        verb: &'static str,
+        object: &ObjectRef,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<(), ApiError> {
+        self.call(verb, object, request).await.map(drop)
+    }
+
+    async fn call(
+        &self,
+        verb: &'static str,
+        object: &ObjectRef,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Value, ApiError> {
+        self.send(format!("{verb} {object}"), request).await
+    }
+
+    async fn send(
+        &self,
+        operation: String,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Value, ApiError> {
+        match request {
+            Ok(request) => deadline(CALL, operation, self.client.request(request)).await,
+            Err(error) => Err(ApiError::new(operation, kube::Error::BuildRequest(error))),
+        }
+    }
+}
+
+fn requests(object: &ObjectRef) -> Request {
+    let root = if object.key.group.is_empty() { "/api" } else { "/apis" };
+    let scope = object.key.namespace.as_ref().map(|ns| format!("/namespaces/{ns}")).unwrap_or_default();
+    Request::new(format!("{root}/{}{scope}/{}", object.api_version(), object.key.resource))
+}
+
+fn ours() -> PostParams {
+    PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+fn bytes(body: &Value) -> Vec<u8> {
+    body.to_string().into_bytes()
+}
+
+/// The first item of a list, completed by what lists of built-in kinds leave out.
+fn first(mut list: Value, object: &ObjectRef) -> Option<Value> {
+    let mut item = list.get_mut("items")?.get_mut(0)?.take();
+    let fields = item.as_object_mut()?;
+    fields.entry("apiVersion").or_insert_with(|| object.api_version().into());
+    fields.entry("kind").or_insert_with(|| object.kind.clone().into());
+    Some(item)
+}

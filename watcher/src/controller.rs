@@ -1,0 +1,152 @@
+//! From changes in the cluster to looks at releases: each release by itself, many side by side.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use backout_model::{
+    names::{self, ReleaseKey, ReleaseName},
+    release::Release,
+};
+use backout_runtime::readiness::Readiness;
+use futures::{StreamExt as _, TryStreamExt as _, future};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::PartialObjectMeta,
+    runtime::{
+        Controller, WatchStreamExt as _,
+        controller::{self, Action},
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Args,
+    cluster::Cluster,
+    events::Events,
+    memory::Memories,
+    metrics::Metrics,
+    reconcile::{Context, Error, reconcile},
+    records::Log,
+    sweep::Sweep,
+};
+
+type Meta<K> = PartialObjectMeta<K>;
+
+/// How soon a release is looked at again after an error.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Works until `stop` is cancelled, then finishes what is under way.
+pub(crate) async fn run(
+    args: &Args,
+    client: Client,
+    metrics: Metrics,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (records, records_writer) = reflector::store();
+    let (namespaces, namespaces_writer) = reflector::store();
+    let new_record = Arc::new(Notify::new());
+    let secrets = Api::namespaced(client.clone(), &args.namespace);
+    let records_changed = records_changed(secrets, records_writer, Arc::clone(&new_record));
+    let namespaces_changed = watcher(Api::<Meta<Namespace>>::all(client.clone()), watcher::Config::default())
+        .default_backoff()
+        .reflect(namespaces_writer)
+        .touched_objects()
+        .try_for_each(|_| future::ok(()));
+
+    let log = Log::new(client.clone(), &args.namespace);
+    let context = Arc::new(Context {
+        cluster: Cluster::new(client.clone()),
+        log: log.clone(),
+        events: Events::new(client.clone()),
+        metrics: metrics.clone(),
+        memories: Memories::default(),
+        namespaces: namespaces.clone(),
+        policy: args.policy(),
+        options: args.options(),
+    });
+    let controller = Controller::new(Api::<Meta<Release>>::all(client.clone()), watcher::Config::default());
+    let releases = controller.store();
+    let sweep = Sweep {
+        client,
+        log,
+        records: records.clone(),
+        releases: releases.clone(),
+        namespaces: namespaces.clone(),
+    };
+    let works = controller
+        .with_config(controller::Config::default().concurrency(args.workers))
+        .reconcile_on(records_changed)
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(reconcile, error_policy, context)
+        .for_each(|_| future::ready(()));
+
+    tokio::select! {
+        () = works => Ok(()),
+        ended = namespaces_changed => ended.context("the watch of namespaces ended"),
+        () = sweep.run(new_record) => Ok(()),
+        () = report_ready(readiness, releases, records, namespaces) => Ok(()),
+    }
+}
+
+fn records_changed(
+    secrets: Api<Meta<Secret>>,
+    writer: reflector::store::Writer<Meta<Secret>>,
+    new_record: Arc<Notify>,
+) -> impl futures::Stream<Item = ObjectRef<Meta<Release>>> + Send + 'static {
+    let heads = watcher::Config::default().labels(&format!("{}={}", names::PART, names::PART_HEAD));
+    watcher(secrets, heads).default_backoff().reflect(writer).applied_objects().filter_map(move |record| {
+        let release = match record {
+            Ok(record) => release_of(&record),
+            Err(error) => {
+                tracing::warn!(%error, "the watch of undo records was interrupted");
+                None
+            }
+        };
+        new_record.notify_one();
+        future::ready(release.map(|key| ObjectRef::new(key.name.as_str()).within(&key.namespace)))
+    })
+}
+
+/// The release that a record's labels name.
+pub(crate) fn release_of(record: &Meta<Secret>) -> Option<ReleaseKey> {
+    let namespace = record.labels().get(names::RELEASE_NAMESPACE)?;
+    let name = record.labels().get(names::RELEASE)?;
+    Some(ReleaseKey::new(namespace.clone(), ReleaseName::from_mark(name)?))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature kube asks for")]
+fn error_policy(release: Arc<Meta<Release>>, error: &Error, context: Arc<Context>) -> Action {
+    context.metrics.errors.with_label_values(&[error.metric_label()]).inc();
+    let release = format!("{}/{}", release.namespace().unwrap_or_default(), release.name_any());
+    tracing::warn!(%release, %error, "a look at the release failed, it is tried again");
+    Action::requeue(RETRY)
+}
+
+/// Opens the gates as the caches fill, then waits forever.
+async fn report_ready(
+    readiness: Readiness,
+    releases: Store<Meta<Release>>,
+    records: Store<Meta<Secret>>,
+    namespaces: Store<Meta<Namespace>>,
+) {
+    let gates = ["releases", "records", "namespaces"].map(|name| readiness.gate(name));
+    let [of_releases, of_records, of_namespaces] = gates;
+    let wait = |gate: backout_runtime::readiness::Gate, ready: bool| {
+        if ready {
+            gate.open();
+        } else {
+            gate.close("the watch ended");
+        }
+    };
+    tokio::join!(
+        async { wait(of_releases, releases.wait_until_ready().await.is_ok()) },
+        async { wait(of_records, records.wait_until_ready().await.is_ok()) },
+        async { wait(of_namespaces, namespaces.wait_until_ready().await.is_ok()) },
+    );
+    future::pending().await
+}

@@ -1,0 +1,44 @@
+//! The watcher: observes releases, has `backout-model` decide, and performs what was decided.
+//!
+//! Everything it does can be redone from what is stored in the cluster: it may die anywhere.
+
+mod args;
+mod cluster;
+mod controller;
+mod events;
+mod memory;
+mod metrics;
+mod observe;
+mod perform;
+mod reconcile;
+mod records;
+mod sweep;
+mod verify;
+
+use anyhow::Context as _;
+use backout_runtime::{admin, api, readiness::Readiness, shutdown, telemetry};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use args::Args;
+
+/// Runs the watcher until it is told to stop.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    telemetry::init(args.log_format, &args.log)?;
+    let signals = shutdown::Signals::register().context("cannot catch signals")?;
+    let client = api::connect().await.context("cannot connect to the cluster")?;
+    let registry = prometheus::Registry::new();
+    let metrics = metrics::Metrics::register(&registry).context("cannot set up the metrics")?;
+    let listener = TcpListener::bind(args.admin_listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (--admin-listen)", args.admin_listen))?;
+
+    let readiness = Readiness::default();
+    let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
+    let admin = tokio::spawn(admin::serve(listener, readiness.clone(), registry, stop_admin.clone()));
+    let work = controller::run(&args, client, metrics, readiness, stop.clone());
+    let outcome = shutdown::supervise(signals, stop, work).await;
+    stop_admin.cancel();
+    admin.await.context("the admin port failed")?;
+    outcome?
+}

@@ -1,0 +1,47 @@
+//! What the watcher counts.
+
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
+
+/// The watcher's metrics. Label values are words of the code, never of the cluster.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    /// Phases entered.
+    pub(crate) phases: IntCounterVec,
+    /// Restoring writes, by verb and outcome.
+    pub(crate) restores: IntCounterVec,
+    /// Exact-revision checks, by outcome.
+    pub(crate) verifications: IntCounterVec,
+    /// Records collected, by outcome.
+    pub(crate) collected: IntCounterVec,
+    /// Looks at a release that ended with an error, by its class.
+    pub(crate) errors: IntCounterVec,
+    /// Time of one look at a release, with what was decided and done.
+    pub(crate) reconcile_seconds: Histogram,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            prometheus::Result::Ok(counter)
+        };
+        let seconds = Histogram::with_opts(
+            HistogramOpts::new("backout_watcher_reconcile_seconds", "Time of one look at a release.")
+                .buckets(vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]),
+        )?;
+        registry.register(Box::new(seconds.clone()))?;
+        Ok(Self {
+            phases: counter("backout_release_phases_total", "Phases that revisions entered.", &["phase"])?,
+            restores: counter("backout_restores_total", "Restoring writes.", &["verb", "outcome"])?,
+            verifications: counter(
+                "backout_verifications_total",
+                "Before-images compared with the server's own history.",
+                &["outcome"],
+            )?,
+            collected: counter("backout_records_collected_total", "Undo records deleted.", &["outcome"])?,
+            errors: counter("backout_reconcile_errors_total", "Looks at a release that failed.", &["class"])?,
+            reconcile_seconds: seconds,
+        })
+    }
+}

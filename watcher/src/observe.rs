@@ -1,0 +1,278 @@
+//! Gathering what a decision rests on, from the API server itself, never from a cache.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use backout_model::{
+    health::Live,
+    names::{RecordName, ReleaseKey},
+    object::{Image, ObjectKey, ObjectRef},
+    protocol::{Observed, Spent},
+    release::{Phase, Release, ReleaseStatus},
+    rollback::{Proof, Track},
+    undo::{
+        Operation,
+        chain::{self, Chain, Entry, Verification},
+    },
+};
+use backout_runtime::api::{ApiError, Class, deadline};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::{Api, runtime::reflector::ObjectRef as StoreRef};
+use serde_json::Value;
+
+use crate::{memory::Memory, perform::label, reconcile::Context, records::Links, verify::verify};
+
+const CALL: Duration = Duration::from_secs(10);
+/// Reads side by side for one release.
+const PARALLEL: usize = 16;
+
+/// The release and everything that matters to it now; `None` if it is gone or going.
+pub(crate) async fn release(
+    context: &Context,
+    key: &ReleaseKey,
+    memory: &mut Memory,
+) -> Result<Option<(Release, Observed)>, ApiError> {
+    let releases: Api<Release> = Api::namespaced(context.cluster.client(), &key.namespace);
+    let found = match deadline(CALL, format!("GET Release {key}"), releases.get(key.name.as_str())).await {
+        Ok(found) if found.metadata.deletion_timestamp.is_none() => found,
+        Ok(_) => return Ok(None),
+        Err(error) if error.is(Class::NotFound) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let status = found.status.clone().unwrap_or_default();
+    let log = context.log.of(key, found.metadata.uid.as_deref(), &mut memory.first_seen).await?;
+    let (policy, mut problems) = policy(context, key, &found);
+    problems.extend(log.problems);
+    let (entries, spent): (Vec<_>, Vec<_>) =
+        log.entries.into_iter().partition(|entry| entry.position > status.healthy());
+    let now = Instant::now();
+    let newest = entries.last().map(|entry| entry.position).unwrap_or_default();
+    if memory.newest.is_none_or(|(position, _)| position < newest) {
+        memory.newest = Some((newest, now));
+    }
+    let mut observed = Observed {
+        generation: found.metadata.generation,
+        options: backout_model::rollback::Options {
+            accept_unverified: policy.accept_unverified,
+            ..context.options
+        },
+        policy,
+        problems,
+        tracks: tracks(context, entries, &noted(&status)).await?,
+        spent: spent.iter().map(Spent::from).chain(log.dead).collect(),
+        cut: log.cut,
+        quiet: memory.newest.map(|(_, seen)| now.duration_since(seen)).unwrap_or_default(),
+        refusals: memory.refusals(now),
+        since_last: memory.observed.map(|last| now.duration_since(last)),
+        sightings: memory.sightings.clone(),
+        status,
+        ..Observed::default()
+    };
+    let judging = observed.status.phase.is_none_or(|phase| phase != Phase::RollingBack);
+    if observed.tracks.is_empty() {
+        memory.end_of_rollback();
+        memory.baselines.clear();
+        return Ok(Some((found, observed)));
+    }
+    workloads(context, &mut observed).await;
+    if judging {
+        memory.end_of_rollback();
+        baselines(context, &mut observed, memory).await?;
+    } else {
+        proofs(context, &mut observed, memory).await?;
+    }
+    Ok(Some((found, observed)))
+}
+
+fn policy(
+    context: &Context,
+    key: &ReleaseKey,
+    release: &Release,
+) -> (backout_model::release::Policy, Vec<String>) {
+    let namespace = context.namespaces.get(&StoreRef::new(&key.namespace));
+    let annotations =
+        namespace.and_then(|namespace| namespace.metadata.annotations.clone()).unwrap_or_default();
+    context.policy.resolve(&annotations, &release.spec)
+}
+
+/// The records that a rollback under way was decided to undo.
+fn noted(status: &ReleaseStatus) -> BTreeSet<RecordName> {
+    status.confirmed.iter().filter_map(|name| RecordName::parse(name)).collect()
+}
+
+/// The objects behind the records, each as it is now.
+async fn tracks(
+    context: &Context,
+    entries: Vec<Entry>,
+    noted: &BTreeSet<RecordName>,
+) -> Result<Vec<Track>, ApiError> {
+    let mut of_object: BTreeMap<(ObjectKey, Option<RecordName>), Vec<Entry>> = BTreeMap::new();
+    for entry in &entries {
+        let key = chain::subject(entry, &entries);
+        // Objects without a name yet are told apart by the record of their creation.
+        let nameless = key.name.is_empty().then(|| entry.name.clone());
+        of_object.entry((key, nameless)).or_default().push(entry.clone());
+    }
+    stream::iter(of_object.into_iter().map(|((key, _), entries)| track(context, key, entries, noted)))
+        .buffered(PARALLEL)
+        .try_filter_map(|track| std::future::ready(Ok(track)))
+        .try_collect()
+        .await
+}
+
+async fn track(
+    context: &Context,
+    key: ObjectKey,
+    entries: Vec<Entry>,
+    noted: &BTreeSet<RecordName>,
+) -> Result<Option<Track>, ApiError> {
+    let Some(last) = entries.last() else { return Ok(None) };
+    let kind = entries.iter().map(|entry| &entry.header.object.kind).find(|kind| !kind.is_empty());
+    let mut object = ObjectRef {
+        key,
+        version: last.header.object.version.clone(),
+        kind: kind.cloned().unwrap_or_default(),
+    };
+    let live = if object.key.name.is_empty() {
+        context.cluster.tagged(&object, last.name.as_str()).await
+    } else {
+        context.cluster.live(&object).await
+    };
+    if let (Live::Present(live), true) = (&live, object.key.name.is_empty()) {
+        object.key.name = Image(live).meta("name").unwrap_or_default().to_owned();
+    }
+    let mut links = links(context, &entries, &live).await?;
+    links.carried.extend(noted.iter().cloned());
+    let chain = Chain::read(&entries, &live, &links.carried, links.lost.as_ref());
+    Ok(Some(Track { object, entries, chain, live }))
+}
+
+async fn links(context: &Context, entries: &[Entry], live: &Live) -> Result<Links, ApiError> {
+    let known: BTreeSet<_> = entries
+        .iter()
+        .flat_map(|entry| [Some(entry.name.clone()), entry.header.undo.clone()])
+        .flatten()
+        .collect();
+    let pointer = match live {
+        Live::Present(object) => Image(object).undo(),
+        Live::Absent | Live::Unreadable(_) => None,
+    };
+    match pointer.filter(|pointer| !known.contains(pointer)) {
+        Some(pointer) => context.log.follow(pointer, &known).await,
+        None => Ok(Links::default()),
+    }
+}
+
+const WORKLOADS: [&str; 2] = ["apps", "batch"];
+
+/// Lists the pods and ReplicaSets of all namespaces in which the release has workloads.
+async fn workloads(context: &Context, observed: &mut Observed) {
+    let namespaces: BTreeSet<_> = observed
+        .tracks
+        .iter()
+        .filter(|track| {
+            WORKLOADS.contains(&track.object.key.group.as_str()) || track.object.key.resource == "pods"
+        })
+        .filter_map(|track| track.object.key.namespace.clone())
+        .collect();
+    for namespace in namespaces {
+        let (pods, replica_sets, events) = tokio::join!(
+            context.cluster.all("/api/v1", &namespace, "pods", ""),
+            context.cluster.all("/apis/apps/v1", &namespace, "replicasets", ""),
+            context.cluster.all("/api/v1", &namespace, "events", "involvedObject.kind=Pod,reason=Failed"),
+        );
+        // Events make a verdict come sooner, and no verdict rests on them alone.
+        observed.events.extend(events.unwrap_or_default());
+        match (pods, replica_sets) {
+            (Ok(pods), Ok(replica_sets)) => {
+                observed.pods.extend(pods);
+                observed.replica_sets.extend(replica_sets);
+            }
+            (Err(error), _) | (_, Err(error)) => observed.blind = Some(error.to_string()),
+        }
+    }
+}
+
+/// Reads what the judge compares the objects with: their state before the revision, without data.
+async fn baselines(context: &Context, observed: &mut Observed, memory: &mut Memory) -> Result<(), ApiError> {
+    let mut wanted = BTreeMap::new();
+    for track in &observed.tracks {
+        if let Some(first) = track.confirmed().next()
+            && !matches!(first.header.operation, Operation::Create | Operation::Scale)
+            && !DATA_ONLY.contains(&track.object.kind.as_str())
+        {
+            wanted.insert(first.name.clone(), first.clone());
+        }
+    }
+    memory.baselines.retain(|name, _| wanted.contains_key(name));
+    wanted.retain(|name, _| !memory.baselines.contains_key(name));
+    let read: Vec<_> = stream::iter(wanted.into_values())
+        .map(|entry| async move { context.log.read(&entry).await })
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    for record in read.into_iter().flatten() {
+        if let Some(mut before) = record.body.before {
+            if let Some(metadata) = before.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.remove("managedFields");
+            }
+            memory.baselines.insert(record.name, before);
+        }
+    }
+    observed.baselines.clone_from(&memory.baselines);
+    Ok(())
+}
+
+/// Kinds that are ready by being there.
+const DATA_ONLY: [&str; 3] = ["ConfigMap", "Secret", "ServiceAccount"];
+
+/// Reads and verifies the images that the rollback rests on.
+async fn proofs(context: &Context, observed: &mut Observed, memory: &mut Memory) -> Result<(), ApiError> {
+    observed.proofs = std::mem::take(&mut memory.proofs);
+    let missing = unproven(observed);
+    let read: Vec<_> = stream::iter(missing)
+        .map(|entry| async move { proof(context, &entry).await.map(|proof| (entry.name, proof)) })
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
+    observed.proofs.extend(read);
+    Ok(())
+}
+
+/// The records whose images are needed and not yet read. What the release created has no state before it.
+fn unproven(observed: &Observed) -> Vec<Entry> {
+    let mut unproven = Vec::new();
+    for track in observed.interval() {
+        if track.confirmed().next().is_none_or(|first| first.header.operation == Operation::Create) {
+            continue;
+        }
+        unproven.extend(track.confirmed().filter(|entry| needs_proof(observed, entry)).cloned());
+    }
+    unproven
+}
+
+fn needs_proof(observed: &Observed, entry: &Entry) -> bool {
+    entry.header.operation != Operation::Create && !observed.proofs.contains_key(&entry.name)
+}
+
+async fn proof(context: &Context, entry: &Entry) -> Result<Proof, ApiError> {
+    let record = match context.log.read(entry).await? {
+        Ok(record) => record,
+        Err(garbage) => return Ok(Proof::Refuted(garbage)),
+    };
+    let outcome = match &entry.verified {
+        Some(outcome) => outcome.clone(),
+        None => {
+            let outcome = verify(&context.cluster, entry, &record).await?;
+            context.metrics.verifications.with_label_values(&[label(&outcome)]).inc();
+            outcome
+        }
+    };
+    Ok(match outcome {
+        Verification::Verified => Proof::Verified(record),
+        Verification::Unverified(why) => Proof::Unverified(record, why),
+        Verification::Refuted(why) => Proof::Refuted(why),
+    })
+}

@@ -1,0 +1,166 @@
+//! Doing what was decided: the status first, by compare-and-swap, then the rest.
+
+use std::time::{Duration, Instant};
+
+use backout_model::{
+    names::ReleaseKey,
+    protocol::{Decision, Effect, Observed, Spent},
+    release::Release,
+    rollback::{Restore, Write},
+    undo::chain::Entry,
+};
+use backout_runtime::api::{ApiError, Class, deadline};
+use futures::{StreamExt as _, stream};
+use kube::{Api, api::PostParams};
+
+use crate::{memory::Memory, reconcile::Context, verify::verify};
+
+const CALL: Duration = Duration::from_secs(10);
+/// Writes side by side for one release.
+const PARALLEL: usize = 8;
+
+pub(crate) async fn all(
+    context: &Context,
+    key: &ReleaseKey,
+    release: &Release,
+    observed: &Observed,
+    decision: Decision,
+    memory: &mut Memory,
+) -> Result<(), ApiError> {
+    if decision.status != observed.status {
+        store_status(context, key, release, observed, &decision).await?;
+    }
+    for notice in decision.notices {
+        context.events.publish(key, release, notice).await;
+    }
+    let mut outcomes =
+        stream::iter(decision.effects.into_iter().map(|effect| effect_of(context, observed, effect)))
+            .buffer_unordered(PARALLEL);
+    let mut failed = None;
+    while let Some(outcome) = outcomes.next().await {
+        match outcome {
+            Outcome::Done(restored) => {
+                if let Some(restored) = restored {
+                    memory.accept(&restored.object);
+                }
+            }
+            Outcome::Refused(restore, why) => memory.refuse(&restore.object, why, Instant::now()),
+            Outcome::Failed(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn store_status(
+    context: &Context,
+    key: &ReleaseKey,
+    release: &Release,
+    observed: &Observed,
+    decision: &Decision,
+) -> Result<(), ApiError> {
+    let mut next = release.clone();
+    next.status = Some(decision.status.clone());
+    let releases: Api<Release> = Api::namespaced(context.cluster.client(), &key.namespace);
+    let params = PostParams::default();
+    let call = releases.replace_status(key.name.as_str(), &params, &next);
+    deadline(CALL, format!("PUT status of Release {key}"), call).await?;
+    if decision.status.phase != observed.status.phase
+        && let Some(phase) = decision.status.phase
+    {
+        context.metrics.phases.with_label_values(&[phase.as_str()]).inc();
+        tracing::info!(release = %key, revision = decision.status.revision, phase = phase.as_str(),
+            message = %decision.status.message, "phase");
+    }
+    Ok(())
+}
+
+enum Outcome {
+    Done(Option<Restore>),
+    Refused(Restore, String),
+    Failed(ApiError),
+}
+
+async fn effect_of(context: &Context, observed: &Observed, effect: Effect) -> Outcome {
+    match effect {
+        Effect::Restore(restore) => restore_one(context, restore).await,
+        Effect::Verify(name) => {
+            let entry =
+                observed.tracks.iter().flat_map(|track| &track.entries).find(|entry| entry.name == name);
+            match entry {
+                Some(entry) => {
+                    check(context, entry).await.map_or_else(Outcome::Failed, |()| Outcome::Done(None))
+                }
+                None => Outcome::Done(None),
+            }
+        }
+        Effect::Collect(spent) => collect(context, &spent).await,
+    }
+}
+
+async fn restore_one(context: &Context, restore: Restore) -> Outcome {
+    let Restore { object, write } = &restore;
+    let cluster = &context.cluster;
+    let (verb, result) = match write {
+        Write::Delete { uid, resource_version, .. } => {
+            ("delete", cluster.delete(object, uid, resource_version).await)
+        }
+        Write::Update { body, .. } => ("update", cluster.replace(object, body).await),
+        Write::Own { resource_version, managed_fields } => {
+            ("own", cluster.own(object, resource_version, managed_fields).await)
+        }
+        Write::Create { body } => ("create", cluster.create(object, body).await),
+    };
+    let outcome = result.as_ref().map_or_else(|error| error.class.metric_label(), |()| "ok");
+    context.metrics.restores.with_label_values(&[verb, outcome]).inc();
+    tracing::info!(%object, verb, outcome, "restore");
+    match result {
+        Ok(()) => Outcome::Done(Some(restore)),
+        // The object is not what it was a moment ago: the next plan starts from what it is now.
+        Err(error)
+            if matches!(error.class, Class::Conflict | Class::NotFound | Class::AlreadyExists)
+                && !is_missing_home(write, &error) =>
+        {
+            Outcome::Done(Some(restore))
+        }
+        Err(error) if error.may_pass() => Outcome::Failed(error),
+        Err(error) => Outcome::Refused(restore, error.message),
+    }
+}
+
+/// A create that finds no namespace, or no such kind, will not find it the next moment either.
+fn is_missing_home(write: &Write, error: &ApiError) -> bool {
+    matches!(write, Write::Create { .. }) && error.is(Class::NotFound)
+}
+
+/// Checks a record before the server forgets what it would be compared with.
+async fn check(context: &Context, entry: &Entry) -> Result<(), ApiError> {
+    let outcome = match context.log.read(entry).await? {
+        Ok(record) => verify(&context.cluster, entry, &record).await?,
+        Err(garbage) => backout_model::undo::chain::Verification::Refuted(garbage),
+    };
+    context.metrics.verifications.with_label_values(&[label(&outcome)]).inc();
+    match context.log.note(entry, &outcome).await {
+        Err(error) if error.is(Class::Conflict) || error.is(Class::NotFound) => Ok(()),
+        other => other,
+    }
+}
+
+/// A bounded value for a metric's label.
+pub(crate) fn label(outcome: &backout_model::undo::chain::Verification) -> &'static str {
+    use backout_model::undo::chain::Verification;
+    match outcome {
+        Verification::Verified => "verified",
+        Verification::Unverified(_) => "unverified",
+        Verification::Refuted(_) => "refuted",
+    }
+}
+
+async fn collect(context: &Context, spent: &Spent) -> Outcome {
+    let result = context.log.collect(spent).await;
+    let outcome = result.as_ref().map_or_else(|error| error.class.metric_label(), |()| "ok");
+    context.metrics.collected.with_label_values(&[outcome]).inc();
+    match result {
+        Err(error) if !error.is(Class::Conflict) => Outcome::Failed(error),
+        _ => Outcome::Done(None),
+    }
+}

@@ -1,0 +1,105 @@
+//! One look at a release: observe, decide, perform.
+
+use std::{sync::Arc, time::Instant};
+
+use backout_model::{
+    names::{ReleaseKey, ReleaseName},
+    protocol::{self, Wake},
+    release::{Policy, Release},
+    rollback::Options,
+};
+use backout_runtime::api::{ApiError, Class};
+use jiff::Timestamp;
+use kube::{
+    ResourceExt as _,
+    api::PartialObjectMeta,
+    runtime::{controller::Action, reflector::Store},
+};
+
+use crate::{
+    cluster::Cluster, events::Events, memory::Memories, metrics::Metrics, observe, perform, records::Log,
+};
+
+/// What every look at a release needs.
+pub(crate) struct Context {
+    pub(crate) cluster: Cluster,
+    pub(crate) log: Log,
+    pub(crate) events: Events,
+    pub(crate) metrics: Metrics,
+    pub(crate) memories: Memories,
+    pub(crate) namespaces: Store<PartialObjectMeta<k8s_openapi::api::core::v1::Namespace>>,
+    /// The watcher's flags.
+    pub(crate) policy: Policy,
+    pub(crate) options: Options,
+}
+
+/// Why a look at a release came to nothing. Nothing is lost: it is looked at again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The API server did not do what was asked.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The resource has no name that a release can have.
+    #[error("a Release must be named like a label value, in lower case")]
+    Name,
+}
+
+impl Error {
+    pub(crate) fn metric_label(&self) -> &'static str {
+        match self {
+            Self::Api(error) => error.class.metric_label(),
+            Self::Name => "name",
+        }
+    }
+}
+
+/// Looks at one release, decides, and does what was decided.
+pub(crate) async fn reconcile(
+    meta: Arc<PartialObjectMeta<Release>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let key = key(&meta)?;
+    let timer = context.metrics.reconcile_seconds.start_timer();
+    let mut memory = context.memories.take(&key);
+    let outcome = look(&context, &key, &mut memory).await;
+    context.memories.put(&key, memory);
+    timer.observe_duration();
+    match outcome {
+        Ok(Some(action)) => Ok(action),
+        Ok(None) => {
+            context.memories.forget(&key);
+            Ok(Action::await_change())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn look(
+    context: &Context,
+    key: &ReleaseKey,
+    memory: &mut crate::memory::Memory,
+) -> Result<Option<Action>, ApiError> {
+    let Some((release, observed)) = observe::release(context, key, memory).await? else {
+        return Ok(None);
+    };
+    memory.observed = Some(Instant::now());
+    let decision = protocol::step(&observed, Timestamp::now());
+    memory.sightings = decision.sightings.clone();
+    memory.proofs = observed.proofs.clone();
+    let wake = decision.wake;
+    match perform::all(context, key, &release, &observed, decision, memory).await {
+        // Somebody else was faster: look again.
+        Err(error) if error.is(Class::Conflict) => Ok(Some(Action::requeue(std::time::Duration::ZERO))),
+        Err(error) => Err(error),
+        Ok(()) => Ok(Some(match wake {
+            Wake::After(pause) => Action::requeue(pause),
+            Wake::OnChange => Action::await_change(),
+        })),
+    }
+}
+
+/// The key of a `Release` resource.
+pub(crate) fn key(meta: &PartialObjectMeta<Release>) -> Result<ReleaseKey, Error> {
+    let name = ReleaseName::from_mark(&meta.name_any()).filter(|name| name.as_str() == meta.name_any());
+    Ok(ReleaseKey::new(meta.namespace().unwrap_or_default(), name.ok_or(Error::Name)?))
+}
