@@ -1,0 +1,232 @@
+//! Backout itself in the cluster: the shipped manifests, the real binaries, their real permissions.
+
+mod binaries;
+mod manifests;
+mod metrics;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api,
+    api::{ObjectMeta, PostParams},
+};
+use tokio::runtime::Builder;
+
+use self::binaries::Binaries;
+pub use self::metrics::Metrics;
+use crate::{
+    cluster::{Cluster, User, free_port},
+    exchange,
+    faults::AdmissionClient,
+    namespace::TestNamespace,
+    process::{Process, Spec},
+    wait::eventually,
+};
+
+/// Backout's own namespace.
+pub const NAMESPACE: &str = "backout-system";
+
+/// How Backout is to run.
+#[derive(Clone, Debug)]
+pub struct BackoutOptions {
+    /// Further arguments of the webhook.
+    pub webhook_args: Vec<String>,
+    /// Further arguments of the watcher.
+    pub watcher_args: Vec<String>,
+    /// The `RUST_LOG` of both.
+    pub log: String,
+    /// The kustomization to install.
+    pub manifests: PathBuf,
+}
+
+impl Default for BackoutOptions {
+    fn default() -> Self {
+        Self {
+            webhook_args: Vec::new(),
+            watcher_args: ["--soak", "10s"].map(str::to_owned).to_vec(),
+            log: "info".to_owned(),
+            manifests: binaries::workspace_root().join("manifests/base"),
+        }
+    }
+}
+
+/// Running Backout. Dropping it ends the processes; the manifests stay in the cluster.
+pub struct Backout {
+    webhook: Process,
+    watcher: Process,
+    webhook_port: u16,
+    webhook_admin: SocketAddr,
+    watcher_admin: SocketAddr,
+    binaries: Binaries,
+    options: BackoutOptions,
+}
+
+impl Backout {
+    /// Backout with the default options in the shared cluster, started at the first call.
+    pub fn shared() -> Result<(&'static Cluster, &'static Self)> {
+        let cluster = Cluster::shared()?;
+        let started = SHARED.get_or_init(|| {
+            let start = || -> Result<Self> {
+                let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+                runtime.block_on(Self::install(cluster, BackoutOptions::default()))
+            };
+            // On a thread of its own: the caller's may belong to a runtime, which must not be blocked by another.
+            let joined = thread::scope(|scope| scope.spawn(start).join());
+            joined.unwrap_or_else(|_| Err(anyhow!("it panicked"))).map_err(|error| format!("{error:#}"))
+        });
+        match started {
+            Ok(backout) => Ok((cluster, backout)),
+            Err(error) => Err(anyhow!("Backout did not start: {error}")),
+        }
+    }
+
+    /// Installs the manifests, starts the binaries, and waits until the API server calls the webhook.
+    pub async fn install(cluster: &Cluster, options: BackoutOptions) -> Result<Self> {
+        let binaries =
+            tokio::task::spawn_blocking(Binaries::build).await.context("the build was interrupted")??;
+        let (webhook_port, webhook_admin, watcher_admin) =
+            (free_port()?, local(free_port()?), local(free_port()?));
+        manifests::install(cluster, &options.manifests, webhook_port).await?;
+        let webhook = webhook(cluster, &binaries, &options, webhook_port, webhook_admin).await?;
+        let watcher = watcher(cluster, &binaries, &options, "watcher", watcher_admin).await?;
+        let backout =
+            Self { webhook, watcher, webhook_port, webhook_admin, watcher_admin, binaries, options };
+        backout.wait_ready().await?;
+        backout.wait_called(cluster).await?;
+        Ok(backout)
+    }
+
+    /// The webhook's process.
+    pub fn webhook(&self) -> &Process {
+        &self.webhook
+    }
+
+    /// The watcher's process.
+    pub fn watcher(&self) -> &Process {
+        &self.watcher
+    }
+
+    /// One more watcher, with the same arguments and its own log.
+    pub async fn another_watcher(&self, cluster: &Cluster, name: &str) -> Result<(Process, SocketAddr)> {
+        let admin = local(free_port()?);
+        let process = watcher(cluster, &self.binaries, &self.options, name, admin).await?;
+        ready(&process, admin).await?;
+        Ok((process, admin))
+    }
+
+    /// Waits until both processes call themselves ready; again after a restart.
+    pub async fn wait_ready(&self) -> Result<()> {
+        ready(&self.webhook, self.webhook_admin).await?;
+        ready(&self.watcher, self.watcher_admin).await
+    }
+
+    /// What the webhook counted.
+    pub async fn webhook_metrics(&self) -> Result<Metrics> {
+        scrape_metrics(self.webhook_admin).await
+    }
+
+    /// What the watcher counted.
+    pub async fn watcher_metrics(&self) -> Result<Metrics> {
+        scrape_metrics(self.watcher_admin).await
+    }
+
+    /// Speaks to the webhook without the API server.
+    pub fn admission_client(&self, authority: &Path) -> Result<AdmissionClient> {
+        AdmissionClient::new(self.webhook_port, authority, None)
+    }
+
+    /// The API server needs a moment to read a new webhook configuration: until then writes pass unrecorded.
+    async fn wait_called(&self, cluster: &Cluster) -> Result<()> {
+        let probe = TestNamespace::atomic(cluster, "probe", &[]).await?;
+        let objects: Api<ConfigMap> = Api::namespaced(cluster.client(User::Admin).await?, probe.name());
+        let object = ConfigMap {
+            metadata: ObjectMeta { generate_name: Some("probe-".to_owned()), ..ObjectMeta::default() },
+            ..ConfigMap::default()
+        };
+        eventually("the API server calls the webhook", Duration::from_mins(1), async || {
+            let created = objects.create(&PostParams::default(), &object).await?;
+            let labels = created.metadata.labels.unwrap_or_default();
+            Ok(labels.contains_key("backout.dev/undo").then_some(()))
+        })
+        .await
+        .with_context(|| format!("the webhook's log ends with\n{}", self.webhook.log_tail(15)))
+    }
+}
+
+/// Reads a process's metrics from its administrative port.
+pub async fn scrape_metrics(admin: SocketAddr) -> Result<Metrics> {
+    let answer = exchange::get(admin, "/metrics").await?;
+    if !answer.status.is_success() {
+        bail!("http://{admin}/metrics answers {}", answer.status);
+    }
+    Ok(Metrics::new(answer.text()))
+}
+
+async fn webhook(
+    cluster: &Cluster,
+    binaries: &Binaries,
+    options: &BackoutOptions,
+    port: u16,
+    admin: SocketAddr,
+) -> Result<Process> {
+    let names = ["127.0.0.1", "localhost", "backout-webhook.backout-system.svc"];
+    let pair = cluster.authority().server("backout-webhook", &names)?;
+    let spec = spec(cluster, "webhook", &binaries.webhook, "backout-webhook", options).await?;
+    let spec = spec.args(["--listen", &local(port).to_string(), "--admin-listen", &admin.to_string()]);
+    let spec = spec.arg_pair("--tls-cert", &pair.cert).arg_pair("--tls-key", &pair.key);
+    Process::spawn(spec.args(["--namespace", NAMESPACE]).args(&options.webhook_args))
+}
+
+async fn watcher(
+    cluster: &Cluster,
+    binaries: &Binaries,
+    options: &BackoutOptions,
+    name: &str,
+    admin: SocketAddr,
+) -> Result<Process> {
+    let spec = spec(cluster, name, &binaries.watcher, "backout-watcher", options).await?;
+    let spec = spec.args(["--admin-listen", &admin.to_string(), "--namespace", NAMESPACE]);
+    Process::spawn(spec.args(&options.watcher_args))
+}
+
+async fn spec(
+    cluster: &Cluster,
+    name: &str,
+    program: &Path,
+    account: &str,
+    options: &BackoutOptions,
+) -> Result<Spec> {
+    let kubeconfig = cluster.kubeconfig(User::ServiceAccount { ns: NAMESPACE, name: account }).await?;
+    let log = cluster.logs().join(format!("{name}.log"));
+    Ok(Spec::new(name, program, log).env("KUBECONFIG", kubeconfig).env("RUST_LOG", &options.log))
+}
+
+async fn ready(process: &Process, admin: SocketAddr) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        let answer = exchange::get(admin, "/readyz").await;
+        if answer.as_ref().is_ok_and(|answer| answer.status.is_success()) {
+            return Ok(());
+        }
+        if process.exit().is_some() || Instant::now() > deadline {
+            let said = answer.map_or_else(|error| format!("{error:#}"), |answer| answer.text());
+            bail!("{} is not ready: {said}\n{}", process.name(), process.log_tail(15));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Never dropped: the guards end the processes.
+static SHARED: OnceLock<Result<Backout, String>> = OnceLock::new();

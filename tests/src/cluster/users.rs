@@ -1,0 +1,166 @@
+//! Who talks to the cluster: certificates, tokens, kubeconfigs, clients, grants.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::ServiceAccount,
+    rbac::v1::{RoleBinding, RoleRef, Subject},
+};
+use kube::{
+    Api, Client, Config,
+    api::{ObjectMeta, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::json;
+
+use super::Cluster;
+use crate::certs::{self, Authority, Pair};
+
+/// Who a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User<'a> {
+    /// `admin` in `system:masters`.
+    Admin,
+    /// A person with a client certificate and no rights but the granted ones.
+    Named(&'a str),
+    /// A service account, by a token from the `TokenRequest` API.
+    ServiceAccount {
+        /// Its namespace.
+        ns: &'a str,
+        /// Its name.
+        name: &'a str,
+    },
+}
+
+impl User<'_> {
+    /// The name that the API server knows, and writes to the audit log.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Admin => "admin".to_owned(),
+            Self::Named(name) => (*name).to_owned(),
+            Self::ServiceAccount { ns, name } => format!("system:serviceaccount:{ns}:{name}"),
+        }
+    }
+}
+
+impl Cluster {
+    /// A new client, bound to the runtime of the caller.
+    pub async fn client(&self, user: User<'_>) -> Result<Client> {
+        let path = self.kubeconfig(user).await?;
+        client_from(&path).await
+    }
+
+    /// The path of a kubeconfig for this user.
+    pub async fn kubeconfig(&self, user: User<'_>) -> Result<PathBuf> {
+        let path = kubeconfig_path(self.dir(), &user.name());
+        if path.exists() {
+            return Ok(path);
+        }
+        let _one_at_a_time = self.minting.lock().await;
+        let credentials = match user {
+            User::Admin | User::Named(_) => {
+                let group = (user == User::Admin).then_some("system:masters");
+                by_certificate(&self.authority().client(&user.name(), group)?)
+            }
+            User::ServiceAccount { ns, name } => json!({ "token": self.token(ns, name).await? }),
+        };
+        write_kubeconfig(&path, &self.url(), self.authority(), &credentials)?;
+        Ok(path)
+    }
+
+    /// Binds a person to a cluster role (`admin`, `edit`, `view` or one of the test's own) in a namespace.
+    pub async fn grant(&self, person: &str, cluster_role: &str, ns: &str) -> Result<()> {
+        let bindings: Api<RoleBinding> = Api::namespaced(self.client(User::Admin).await?, ns);
+        let name = Some(format!("{}-{cluster_role}", certs::file_name(person)));
+        let api_group = Some("rbac.authorization.k8s.io".to_owned());
+        let binding = RoleBinding {
+            metadata: ObjectMeta { name, ..ObjectMeta::default() },
+            role_ref: RoleRef {
+                api_group: api_group.clone(),
+                kind: "ClusterRole".to_owned(),
+                name: cluster_role.to_owned(),
+            },
+            subjects: Some(vec![Subject {
+                api_group,
+                kind: "User".to_owned(),
+                name: person.to_owned(),
+                namespace: None,
+            }]),
+        };
+        let created = bindings.create(&PostParams::default(), &binding).await;
+        created.map(drop).with_context(|| format!("cannot grant {cluster_role} in {ns} to {person}"))
+    }
+
+    /// Written when the cluster starts.
+    fn admin_kubeconfig(&self) -> PathBuf {
+        kubeconfig_path(self.dir(), &User::Admin.name())
+    }
+
+    async fn token(&self, ns: &str, name: &str) -> Result<String> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(client_from(&self.admin_kubeconfig()).await?, ns);
+        let spec = TokenRequestSpec { expiration_seconds: Some(24 * 60 * 60), ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await;
+        let answer = answer.with_context(|| format!("no token for service account {ns}/{name}"))?;
+        answer.status.and_then(|status| status.token).context("a token request without a token")
+    }
+}
+
+/// The kubeconfig of a component, by certificate.
+pub(super) fn component_kubeconfig(
+    dir: &Path,
+    url: &str,
+    authority: &Authority,
+    user: &str,
+    group: Option<&str>,
+) -> Result<PathBuf> {
+    let path = kubeconfig_path(dir, user);
+    write_kubeconfig(&path, url, authority, &by_certificate(&authority.client(user, group)?))?;
+    Ok(path)
+}
+
+pub(crate) async fn client_from(kubeconfig: &Path) -> Result<Client> {
+    // A second installation is an error that changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+fn by_certificate(pair: &Pair) -> serde_json::Value {
+    json!({ "client-certificate": pair.cert, "client-key": pair.key })
+}
+
+fn kubeconfig_path(dir: &Path, user: &str) -> PathBuf {
+    dir.join("kubeconfigs").join(certs::file_name(user))
+}
+
+/// Written whole and renamed: two tests may ask for the same user at once.
+fn write_kubeconfig(
+    path: &Path,
+    url: &str,
+    authority: &Authority,
+    credentials: &serde_json::Value,
+) -> Result<()> {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{
+            "name": "test",
+            "cluster": { "server": url, "certificate-authority": authority.ca() },
+        }],
+        "users": [{ "name": "test", "user": credentials }],
+        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+    });
+    let folder = path.parent().context("a kubeconfig lies in a folder")?;
+    fs::create_dir_all(folder)?;
+    let unfinished = folder.join(format!(".unfinished-{:x}", rand::random::<u64>()));
+    certs::write_private(&unfinished, &serde_json::to_string_pretty(&config)?)?;
+    Ok(fs::rename(&unfinished, path)?)
+}

@@ -1,0 +1,34 @@
+//! A real cluster for Backout's tests and demo: control plane, simulated nodes, clients, faults, witnesses.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use system_tests::{Backout, BackoutOptions, Cluster, User};
+//!
+//! let cluster = Cluster::shared()?;
+//! cluster.kubectl().user(User::Named("alice")).run(&["get", "pods"]).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod audit;
+pub mod backout;
+pub mod certs;
+pub mod cluster;
+pub mod components;
+pub mod demo;
+mod exchange;
+pub mod faults;
+pub mod guard;
+pub mod namespace;
+pub mod process;
+pub mod stories;
+pub mod tools;
+mod wait;
+
+pub use backout::{Backout, BackoutOptions};
+pub use cluster::{Cluster, Options, User};
+pub use components::{Component, Components};
+pub use namespace::TestNamespace;
+pub use process::{Exit, Process, Spec};
+pub use tools::Output;
+pub use wait::eventually;

@@ -1,0 +1,77 @@
+//! When something failed, and when it was restored: by the pods and by the API server's audit log.
+
+use std::{sync::Mutex, time::Duration};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::ListParams};
+use tokio::time::sleep;
+
+use super::Home;
+use crate::User;
+
+/// The watcher's service account.
+const WATCHER: User<'static> = User::ServiceAccount { ns: "backout-system", name: "backout-watcher" };
+
+/// Watches for the first pod that fails while `work` goes on.
+pub(super) async fn with_first_failure<T>(
+    home: &Home<'_>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<(T, Option<Timestamp>)> {
+    let first = Mutex::new(None);
+    let pods: Api<Pod> = Api::namespaced(home.stage.cluster.client(User::Admin).await?, &home.name);
+    let look = async {
+        loop {
+            if let Ok(list) = pods.list(&ListParams::default()).await
+                && list.items.iter().any(is_failing)
+            {
+                if let Ok(mut first) = first.lock() {
+                    *first = Some(Timestamp::now());
+                }
+                std::future::pending::<()>().await;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let done = tokio::select! {
+        done = work => done?,
+        () = look => anyhow::bail!("the look-out ended"),
+    };
+    let first = first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok((done, first))
+}
+
+fn is_failing(pod: &Pod) -> bool {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    statuses.into_iter().flatten().any(|container| {
+        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+        let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
+        let ended = container.state.as_ref().and_then(|state| state.terminated.as_ref());
+        reason.starts_with("Err")
+            || reason.ends_with("Error")
+            || reason.ends_with("BackOff")
+            || ended.is_some()
+    })
+}
+
+/// The seconds from `failure` to the first restoring write, and from there to the last.
+pub(super) async fn seconds(
+    home: &Home<'_>,
+    failure: Option<Timestamp>,
+) -> Result<(Option<f64>, Option<f64>)> {
+    let writes = home.stage.cluster.writes().await?.by(WATCHER).within(&home.name).committed();
+    let writes = writes.only(|write| !["releases", "events"].contains(&write.resource.as_str()));
+    let times: Vec<Timestamp> = writes
+        .0
+        .iter()
+        .map(|write| write.at.parse().with_context(|| format!("no time: {}", write.at)))
+        .collect::<Result<_>>()?;
+    let after = |time: &&Timestamp| failure.is_none_or(|failure| **time >= failure);
+    let (first, last) = (times.iter().filter(after).min(), times.iter().filter(after).max());
+    let between = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64();
+    Ok((
+        failure.zip(first.copied()).map(|(from, to)| between(from, to)),
+        first.copied().zip(last.copied()).map(|(from, to)| between(from, to)),
+    ))
+}

@@ -1,0 +1,171 @@
+//! Where a story plays: a namespace that opted in, and its people.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use backout_model::{
+    names,
+    release::{Phase, Release},
+};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api,
+    api::{ObjectMeta, PostParams},
+};
+use tokio::time::{Instant, sleep};
+
+use super::{Snapshot, Tell};
+use crate::{Backout, Cluster, Output, User};
+
+/// The cluster with Backout in it, and someone to tell.
+pub struct Stage<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// Backout in it.
+    pub backout: &'a Backout,
+    /// Who is told.
+    pub tell: &'a dyn Tell,
+    /// Makes the namespaces' names unique where stories are played more than once.
+    pub suffix: String,
+}
+
+/// The namespace of a story, administered by alice, who knows nothing of Backout.
+pub struct Home<'a> {
+    /// The stage it is on.
+    pub stage: &'a Stage<'a>,
+    /// Its name.
+    pub name: String,
+    releases: Api<Release>,
+}
+
+/// The person of the stories.
+pub(super) const ALICE: User<'static> = User::Named("alice");
+
+impl<'a> Stage<'a> {
+    /// A namespace that opted in.
+    pub async fn home(&'a self, name: &str) -> Result<Home<'a>> {
+        let name = format!("{name}{}", self.suffix);
+        let client = self.cluster.client(User::Admin).await?;
+        let namespace = Namespace {
+            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
+        Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+        self.cluster.grant("alice", "admin", &name).await?;
+        let home = Home { stage: self, releases: Api::namespaced(client, &name), name };
+        // Pods are refused until the account exists that they run as by default.
+        home.admin(&["wait", "--for=create", "serviceaccount/default", "--timeout=30s"]).await?.success()?;
+        // Only now: what the storyteller did so far is no release.
+        let opt_in = format!("{}={}", names::ATOMIC, names::ATOMIC_ENABLED);
+        home.admin(&["label", "namespace", &home.name, &opt_in]).await?.success()?;
+        Ok(home)
+    }
+
+    /// The path of a file of the stories.
+    pub fn file(name: &str) -> String {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("stories").join(name).to_string_lossy().into_owned()
+    }
+}
+
+impl Home<'_> {
+    /// Alice runs kubectl in her namespace; what she types is told. `files` of the stories are named without path.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<Output> {
+        self.stage.tell.command(&format!("kubectl {}", args.join(" ")));
+        let args: Vec<_> = args.iter().map(|arg| located(arg)).collect();
+        let mut all = vec!["-n", &self.name];
+        all.extend(args.iter().map(String::as_str));
+        let output = self.stage.cluster.kubectl().user(ALICE).run(&all).await?;
+        self.stage.tell.quote(&shortened(&output));
+        Ok(output)
+    }
+
+    /// Alice pipes a manifest into kubectl.
+    pub async fn apply(&self, manifest: &str, told: &str) -> Result<()> {
+        self.stage.tell.command(told);
+        let kubectl = self.stage.cluster.kubectl().user(ALICE).stdin(manifest);
+        let output = kubectl.run(&["-n", &self.name, "apply", "-f", "-"]).await?.success()?;
+        self.stage.tell.quote(&shortened(&output));
+        Ok(())
+    }
+
+    /// Alice runs Helm in her namespace.
+    pub async fn helm(&self, args: &[&str]) -> Result<Output> {
+        self.stage.tell.command(&format!("helm {}", args.join(" ")));
+        let args: Vec<_> = args.iter().map(|arg| located(arg)).collect();
+        let mut all = vec!["-n", &self.name];
+        all.extend(args.iter().map(String::as_str));
+        let output = self.stage.cluster.helm().user(ALICE).run(&all).await?;
+        self.stage.tell.quote(&shortened(&output));
+        Ok(output)
+    }
+
+    /// The storyteller looks for herself, untold.
+    pub async fn admin(&self, args: &[&str]) -> Result<Output> {
+        let mut all = vec!["-n", self.name.as_str()];
+        all.extend(args);
+        self.stage.cluster.kubectl().run(&all).await
+    }
+
+    /// The Release of this name.
+    pub async fn release(&self, name: &str) -> Result<Release> {
+        Ok(self.releases.get(name).await?)
+    }
+
+    /// Waits until this revision of the release ends, and tells what becomes of it meanwhile.
+    pub async fn end_of(&self, release: &str, revision: u64, patience: Duration) -> Result<Release> {
+        let deadline = Instant::now() + patience;
+        let mut told = None;
+        loop {
+            let found = self.releases.get_opt(release).await?;
+            let status = found.as_ref().and_then(|found| found.status.clone()).unwrap_or_default();
+            if status.revision == revision
+                && let Some(phase) = status.phase
+            {
+                if told != Some(phase) {
+                    told = Some(phase);
+                    let text = format!("release {release} revision {revision}: {}", phase.as_str());
+                    self.stage.tell.event(&match phase {
+                        Phase::Open | Phase::Progressing | Phase::Soaking => text,
+                        _ => format!("{text}. {}", status.message),
+                    });
+                }
+                if !phase.is_undecided() && phase != Phase::RollingBack {
+                    return found.context("the Release is gone");
+                }
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "revision {revision} of {}/{release} did not end in {patience:?}: {status:#?}",
+                    self.name
+                );
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Claims that the namespace is what it was, but for the uids of objects that had to be made anew.
+    pub async fn claim_same(&self, before: &Snapshot, made_anew: &[&str], claim: &str) -> Result<()> {
+        let differences = before.differences(&Snapshot::take(self).await?, made_anew);
+        ensure!(differences.is_empty(), "not as it was before: {differences:#?}");
+        self.stage.tell.claim(claim);
+        Ok(())
+    }
+}
+
+fn located(arg: &str) -> String {
+    let name = arg.strip_prefix("./").filter(|_| arg.starts_with("./"));
+    name.map_or_else(|| arg.to_owned(), Stage::file)
+}
+
+/// What a client printed, without the lines that say the same of every object.
+fn shortened(output: &Output) -> String {
+    const LINES: usize = 12;
+    let text = format!("{}{}", output.stderr, output.stdout);
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let shown = lines.len().min(LINES);
+    let mut text = lines.iter().take(shown).map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    if lines.len() > shown {
+        text.push(format!("… {} more lines", lines.len() - shown));
+    }
+    text.join("\n")
+}
