@@ -1,11 +1,12 @@
 //! The webhook between an API server that calls it and one that stores its records, both made up.
 
+#[cfg(test)]
 mod fake;
 
 use std::time::{Duration, Instant};
 
 use backout_model::{names, undo::codec};
-use fake::{Behaviour, World, review};
+use fake::{Behaviour, World, decoded, review};
 use serde_json::{Value, json};
 
 fn config_map(data: &str) -> Value {
@@ -15,12 +16,6 @@ fn config_map(data: &str) -> Value {
 
 fn update() -> Value {
     review("UPDATE", &config_map("1"), &config_map("2"))
-}
-
-fn decoded(answer: &Value) -> Value {
-    let text = answer["response"]["patch"].as_str().unwrap();
-    let bytes: k8s_openapi::ByteString = serde_json::from_value(json!(text)).unwrap();
-    serde_json::from_slice(&bytes.0).unwrap()
 }
 
 #[tokio::test]

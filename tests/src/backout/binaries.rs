@@ -40,7 +40,16 @@ fn build_with_cargo() -> Result<PathBuf> {
     let target_dir = profile_dir.parent().context("a profile's folder lies in the target folder")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = process::guarded(Path::new(&cargo), None)?;
-    command.args(["build", "--quiet", "--package", "backout-webhook", "--package", "backout-watcher"]);
+    // With this package as a third one all dependencies have the features that they were built with before.
+    command.args(["build", "--quiet", "--bins"]);
+    command.args([
+        "--package",
+        "backout-webhook",
+        "--package",
+        "backout-watcher",
+        "--package",
+        "system-tests",
+    ]);
     command.arg("--target-dir").arg(target_dir);
     if profile_dir.file_name() == Some(OsStr::new("release")) {
         command.arg("--release");

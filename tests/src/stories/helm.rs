@@ -60,7 +60,7 @@ async fn waiting(stage: &Stage<'_>, home: &Home<'_>) -> Result<Report> {
         output.stderr
     );
     stage.tell.claim(&format!(
-        "helm itself failed after {:.1} s, and printed the cause (alone it takes 5 minutes and names none)",
+        "helm itself failed after {:.1} s, and printed the cause",
         output.elapsed.as_secs_f64()
     ));
     let rolled_back = home.end_of("web", 4, PATIENCE).await?;

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Report, Snapshot, Stage, measure, stage::Home};
 use crate::User;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A good release of seven objects, then a bad upgrade of it.
 pub async fn shop(stage: &Stage<'_>) -> Result<[Report; 2]> {
@@ -24,8 +24,10 @@ pub async fn shop(stage: &Stage<'_>) -> Result<[Report; 2]> {
     let healthy = home.end_of(&release, 1, PATIENCE).await?;
     let first = report("good-release", &healthy, None, None)?;
     ensure!(first.outcome == Phase::Healthy && first.objects == 7, "{first:?}");
-    stage.tell.claim("healthy: 7 objects carry the labels of revision 1, and nothing else was changed");
     untouched_but_for_labels(&home).await?;
+    stage.tell.claim(
+        "healthy: 7 objects carry the labels of revision 1; Backout wrote nothing else but the Release",
+    );
 
     stage.tell.title(
         "2. A bad upgrade: an image that does not exist, changed settings, one object more, one fewer",
@@ -60,6 +62,8 @@ async fn untouched_but_for_labels(home: &Home<'_>) -> Result<()> {
             && labels[names::UNDO].is_string()
     });
     ensure!(tagged.count() == 7, "not all objects are tagged");
+    let writes = measure::restoring_writes(home).await?;
+    ensure!(writes.is_empty(), "the watcher wrote {writes:?}");
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use kube::{Api, api::ListParams};
 use tokio::time::sleep;
 
 use super::Home;
-use crate::User;
+use crate::{User, audit::Write};
 
 /// The watcher's service account.
 const WATCHER: User<'static> = User::ServiceAccount { ns: "backout-system", name: "backout-watcher" };
@@ -55,15 +55,19 @@ fn is_failing(pod: &Pod) -> bool {
     })
 }
 
+/// What the watcher wrote in the namespace, but for Releases and Events.
+pub(super) async fn restoring_writes(home: &Home<'_>) -> Result<Vec<Write>> {
+    let writes = home.stage.cluster.writes().await?.by(WATCHER).within(&home.name).committed();
+    Ok(writes.only(|write| !["releases", "events"].contains(&write.resource.as_str())).0)
+}
+
 /// The seconds from `failure` to the first restoring write, and from there to the last.
 pub(super) async fn seconds(
     home: &Home<'_>,
     failure: Option<Timestamp>,
 ) -> Result<(Option<f64>, Option<f64>)> {
-    let writes = home.stage.cluster.writes().await?.by(WATCHER).within(&home.name).committed();
-    let writes = writes.only(|write| !["releases", "events"].contains(&write.resource.as_str()));
+    let writes = restoring_writes(home).await?;
     let times: Vec<Timestamp> = writes
-        .0
         .iter()
         .map(|write| write.at.parse().with_context(|| format!("no time: {}", write.at)))
         .collect::<Result<_>>()?;

@@ -44,6 +44,15 @@ pub(super) const ALICE: User<'static> = User::Named("alice");
 impl<'a> Stage<'a> {
     /// A namespace that opted in.
     pub async fn home(&'a self, name: &str) -> Result<Home<'a>> {
+        let home = self.bystander(name).await?;
+        // Only now: what the storyteller did so far is no release.
+        let opt_in = format!("{}={}", names::ATOMIC, names::ATOMIC_ENABLED);
+        home.admin(&["label", "namespace", &home.name, &opt_in]).await?.success()?;
+        Ok(home)
+    }
+
+    /// A namespace that did not opt in.
+    pub async fn bystander(&'a self, name: &str) -> Result<Home<'a>> {
         let name = format!("{name}{}", self.suffix);
         let client = self.cluster.client(User::Admin).await?;
         let namespace = Namespace {
@@ -55,9 +64,6 @@ impl<'a> Stage<'a> {
         let home = Home { stage: self, releases: Api::namespaced(client, &name), name };
         // Pods are refused until the account exists that they run as by default.
         home.admin(&["wait", "--for=create", "serviceaccount/default", "--timeout=30s"]).await?.success()?;
-        // Only now: what the storyteller did so far is no release.
-        let opt_in = format!("{}={}", names::ATOMIC, names::ATOMIC_ENABLED);
-        home.admin(&["label", "namespace", &home.name, &opt_in]).await?.success()?;
         Ok(home)
     }
 

@@ -206,3 +206,10 @@ pub(crate) fn review(operation: &str, old: &Value, new: &Value) -> Value {
         "resource": {"group": "", "version": "v1", "resource": "configmaps"},
         "userInfo": {"username": "alice", "groups": []}, "object": new, "oldObject": old}})
 }
+
+/// The patch of an answer.
+pub(crate) fn decoded(answer: &Value) -> Value {
+    let text = answer["response"]["patch"].as_str().unwrap();
+    let bytes: k8s_openapi::ByteString = serde_json::from_value(json!(text)).unwrap();
+    serde_json::from_slice(&bytes.0).unwrap()
+}

@@ -24,15 +24,16 @@ pub use status::{
     namespaced,
     status = "ReleaseStatus",
     derive = "PartialEq",
-    derive = "Default",
     doc = "A unit of deployment that becomes healthy as a whole, or is undone as a whole.",
-    printcolumn(name = "Revision", type_ = "integer", json_path = ".status.revision"),
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
     crates(kube_core = "::kube_core")
 )]
+#[expect(clippy::duplicated_attributes, reason = "columns of the same type are not the same column")]
+#[kube(derive = "Default")]
+#[kube(printcolumn(name = "Revision", type_ = "integer", json_path = ".status.revision"))]
+#[kube(printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"))]
+#[kube(printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready"))]
+#[kube(printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"))]
+#[kube(printcolumn(name = "Message", type_ = "string", json_path = ".status.message"))]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseSpec {
     /// Quiet time after the last write that ends a revision (default 5s).

@@ -59,8 +59,8 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             settle: Duration::from_secs(5),
-            deadline: Duration::from_secs(600),
-            soak: Duration::from_secs(60),
+            deadline: Duration::from_mins(10),
+            soak: Duration::from_mins(1),
             on_install_failure: Action::Rollback,
             on_upgrade_failure: Action::Rollback,
             suspend: false,

@@ -61,7 +61,7 @@ pub struct Header {
     pub user: String,
     /// The field manager of the request; empty where it brought none.
     pub tool: String,
-    /// `uid` of the AdmissionRequest: makes every call's record a fresh one, so that its position lies after the call.
+    /// `uid` of the `AdmissionRequest`: makes every call's record a fresh one, so that its position lies after the call.
     pub request: String,
 }
 

@@ -10,7 +10,7 @@ fn a_write_that_changes_nothing_gets_the_old_tags_back() {
     for (old, new, expected) in [
         (tags.clone(), tags.clone(), json!(null)),
         (
-            tags.clone(),
+            tags,
             forged.clone(),
             json!([{"op": "add", "path": "/metadata/labels/backout.dev~1release", "value": "shop"},
                    {"op": "add", "path": "/metadata/labels/backout.dev~1revision", "value": "4"}]),

@@ -169,7 +169,7 @@ fn helms_own_secret_is_always_a_deployers() {
         verb: Verb::Update,
         resource: "/secrets",
         object: secret.clone(),
-        old: Some(secret.clone()),
+        old: Some(secret),
         ..Scene::default()
     };
     assert_eq!(scene.concern(), Ok(()));

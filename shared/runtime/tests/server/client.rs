@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::Running;
+use crate::running::Running;
 
 /// Signs the certificates of a test.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);

@@ -1,6 +1,9 @@
 //! The server as its clients see it: both protocols, every limit, a new certificate, and the end.
 
+#[cfg(test)]
 mod client;
+#[cfg(test)]
+mod running;
 
 use std::{
     path::Path,
@@ -9,73 +12,13 @@ use std::{
 };
 
 use backout_runtime::{
-    readiness::Readiness,
-    server::{Limits, Server, ServerMetrics, read_body},
+    server::Limits,
     tls::{Files, Tls},
 };
 use client::{Authority, connect, http1, http2, read_all};
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
 use prometheus::Registry;
-use tokio::{net::TcpStream, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
-
-/// Of the bodies in these tests.
-const BODY_LIMIT: usize = 1024;
-
-struct Running {
-    port: u16,
-    authority: Authority,
-    readiness: Readiness,
-    drain: CancellationToken,
-    serving: JoinHandle<bool>,
-}
-
-/// A server that answers with the length of the body, after a rest for `/slow`.
-async fn start(limits: Limits, client_ca: bool) -> Running {
-    let authority = Authority::new();
-    let dir = tempfile::tempdir().unwrap();
-    let files = Files {
-        certificate: dir.path().join("tls.crt"),
-        key: dir.path().join("tls.key"),
-        client_ca: client_ca.then(|| dir.path().join("ca.crt")),
-    };
-    authority.write_server(dir.path(), "first");
-    let registry = Registry::new();
-    let tls = Arc::new(Tls::load(files, &registry).unwrap());
-    let metrics = ServerMetrics::register(&registry).unwrap();
-    let address = "127.0.0.1:0".parse().unwrap();
-    let server = Server::bind(address, Arc::clone(&tls), limits, metrics).await.unwrap();
-    let port = server.address().unwrap().port();
-    let (readiness, drain) = (Readiness::default(), CancellationToken::new());
-    let serving = tokio::spawn(server.serve(handle, readiness.clone(), drain.clone()));
-    Running { port, authority, readiness, drain, serving }
-}
-
-async fn handle(request: Request<Incoming>) -> Response<Full<Bytes>> {
-    if request.uri().path() == "/slow" {
-        tokio::time::sleep(Duration::from_millis(400)).await;
-    }
-    let (head, body) = request.into_parts();
-    let (status, text) = match read_body(&head.headers, body, BODY_LIMIT).await {
-        Ok(body) => (200, body.len().to_string()),
-        Err(error) => (413, error.to_string()),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
-    response
-}
-
-fn quick() -> Limits {
-    Limits {
-        handshake: Duration::from_millis(200),
-        first_request: Duration::from_millis(200),
-        grace: Duration::from_millis(300),
-        close: Duration::from_secs(2),
-        ..Limits::default()
-    }
-}
+use running::{BODY_LIMIT, quick, start};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn http1_and_http2_are_answered_alike() {

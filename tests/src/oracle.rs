@@ -1,0 +1,156 @@
+//! What Backout promises of its own writes, checked against the API server's audit log.
+//!
+//! # Guarantees
+//! A write of the watcher is *accounted for* if it concerns a Secret of the undo log, a Release, an Event, or an object
+//! of its namespace that a deployer wrote before it in the same revision, by the log itself; or if it deletes a pod of
+//! such a StatefulSet. A revision begins where the watcher reported the end of the one before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::{
+    audit::Write,
+    backout::NAMESPACE,
+    cluster::{Cluster, User},
+};
+
+/// The watcher's service account.
+pub const WATCHER: User<'static> = User::ServiceAccount { ns: NAMESPACE, name: "backout-watcher" };
+
+/// What the watcher wrote, and what of it breaks a promise.
+#[derive(Clone, Debug, Default)]
+pub struct Witness {
+    /// By namespace, each write to something else than Releases, Events and the undo log.
+    pub restores: BTreeMap<String, Vec<String>>,
+    /// A sentence for each write that is not accounted for, or lacks its precondition.
+    pub violations: Vec<String>,
+}
+
+/// Goes through all writes so far; `deployers` are the users whose writes are releases.
+pub async fn witness(cluster: &Cluster, deployers: &[&str]) -> Result<Witness> {
+    let mut court = Court::default();
+    for write in cluster.writes().await?.committed().0 {
+        if write.user == WATCHER.name() {
+            court.watcher(&write);
+        } else if deployers.contains(&write.user.as_str()) {
+            court.revision(&write.namespace).written.insert(key(&write));
+        }
+    }
+    Ok(court.witness)
+}
+
+/// Group, resource and name.
+type Key = (String, String, String);
+
+#[derive(Default)]
+struct Revision {
+    written: BTreeSet<Key>,
+    restores: Vec<String>,
+}
+
+#[derive(Default)]
+struct Court {
+    witness: Witness,
+    /// By namespace.
+    revisions: BTreeMap<String, Revision>,
+}
+
+impl Court {
+    fn revision(&mut self, ns: &str) -> &mut Revision {
+        self.revisions.entry(ns.to_owned()).or_default()
+    }
+
+    fn watcher(&mut self, write: &Write) {
+        match (write.group.as_str(), write.resource.as_str()) {
+            ("", "secrets") if write.namespace == NAMESPACE => self.log(write),
+            ("backout.dev", "releases") => self.release(write),
+            ("" | "events.k8s.io", "events") => {}
+            _ => self.restore(write),
+        }
+    }
+
+    /// The log is only ever annotated and collected: heads by compare-and-swap, their pieces after them.
+    fn log(&mut self, write: &Write) {
+        let piece = write.name.matches('-').count() > 1;
+        if write.verb == "delete" && !piece && at(write, "/preconditions/resourceVersion").is_none() {
+            self.violation(write, "collects a record without a precondition");
+        }
+        if !["delete", "patch"].contains(&write.verb.as_str()) {
+            self.violation(write, "writes a record");
+        }
+    }
+
+    fn release(&mut self, write: &Write) {
+        if write.verb == "create" && write.subresource.is_empty() {
+            return;
+        }
+        if write.subresource != "status" || at(write, "/metadata/resourceVersion").is_none() {
+            self.violation(write, "writes more of a Release than its status, or without comparing");
+        }
+        let phase = at(write, "/status/phase").unwrap_or_default().to_owned();
+        if !["Healthy", "RolledBack", "Held", "Notified"].contains(&phase.as_str()) {
+            return;
+        }
+        let ended = std::mem::take(self.revision(&write.namespace));
+        if phase != "RolledBack" && !ended.restores.is_empty() {
+            let writes = ended.restores.join(", ");
+            self.violation(write, &format!("reports {phase} after it had written {writes}"));
+        }
+    }
+
+    fn restore(&mut self, write: &Write) {
+        let told = tell(write);
+        self.witness.restores.entry(write.namespace.clone()).or_default().push(told.clone());
+        let revision = self.revision(&write.namespace);
+        revision.restores.push(told);
+        if !revision.written.contains(&key(write)) && !frees_a_pod(&revision.written, write) {
+            self.violation(write, "touches an object that no deployer wrote in this revision");
+        }
+        if !compares(write) {
+            self.violation(write, "does not name the uid and resourceVersion that it was decided on");
+        }
+    }
+
+    fn violation(&mut self, write: &Write, what: &str) {
+        self.witness.violations.push(format!("{} {what}", tell(write)));
+    }
+}
+
+/// Whether the write can only hit the very state that it was decided on.
+fn compares(write: &Write) -> bool {
+    let names_both = |parent: &str| {
+        ["uid", "resourceVersion"].iter().all(|field| at(write, &format!("{parent}/{field}")).is_some())
+    };
+    match write.verb.as_str() {
+        "delete" => names_both("/preconditions"),
+        "update" => names_both("/metadata"),
+        "patch" => write.request.as_ref().and_then(Value::as_array).is_some_and(|operations| {
+            operations.iter().any(|operation| {
+                operation["path"] == "/metadata/resourceVersion" && operation["value"].is_string()
+            })
+        }),
+        verb => verb == "create",
+    }
+}
+
+fn frees_a_pod(written: &BTreeSet<Key>, write: &Write) -> bool {
+    let of = write.name.rsplit_once('-').map(|(workload, _)| workload.to_owned()).unwrap_or_default();
+    write.resource == "pods"
+        && write.verb == "delete"
+        && written.contains(&("apps".to_owned(), "statefulsets".to_owned(), of))
+}
+
+fn at<'a>(write: &'a Write, pointer: &str) -> Option<&'a str> {
+    write.request.as_ref()?.pointer(pointer)?.as_str().filter(|text| !text.is_empty())
+}
+
+fn key(write: &Write) -> Key {
+    (write.group.clone(), write.resource.clone(), write.name.clone())
+}
+
+fn tell(write: &Write) -> String {
+    let Write { verb, resource, namespace, name, at, .. } = write;
+    format!("{verb} {resource} {namespace}/{name} at {at}")
+}
