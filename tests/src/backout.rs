@@ -41,7 +41,7 @@ pub struct BackoutOptions {
     pub webhook_args: Vec<String>,
     /// Further arguments of the watcher.
     pub watcher_args: Vec<String>,
-    /// The `RUST_LOG` of both.
+    /// What both log, in the syntax of `RUST_LOG`.
     pub log: String,
     /// The kustomization to install.
     pub manifests: PathBuf,
@@ -52,7 +52,7 @@ impl Default for BackoutOptions {
         Self {
             webhook_args: Vec::new(),
             watcher_args: ["--soak", "10s"].map(str::to_owned).to_vec(),
-            log: "info".to_owned(),
+            log: "info,kube=warn".to_owned(),
             manifests: binaries::workspace_root().join("manifests/base"),
         }
     }
@@ -206,7 +206,7 @@ async fn spec(
 ) -> Result<Spec> {
     let kubeconfig = cluster.kubeconfig(User::ServiceAccount { ns: NAMESPACE, name: account }).await?;
     let log = cluster.logs().join(format!("{name}.log"));
-    Ok(Spec::new(name, program, log).env("KUBECONFIG", kubeconfig).env("RUST_LOG", &options.log))
+    Ok(Spec::new(name, program, log).env("KUBECONFIG", kubeconfig).env("BACKOUT_LOG", &options.log))
 }
 
 async fn ready(process: &Process, admin: SocketAddr) -> Result<()> {

@@ -20,8 +20,7 @@ pub struct Metrics {
     record_bytes: IntCounter,
     record_failures: IntCounterVec,
     latency: Histogram,
-    /// Requests between their headers and their answer.
-    pub in_flight: IntGauge,
+    in_flight: IntGauge,
     /// Releases in the cache that cannot be read.
     pub unreadable_releases: IntCounter,
 }
@@ -66,6 +65,12 @@ impl Metrics {
         })
     }
 
+    /// A request is under way until this is dropped; a client that goes away drops it, too.
+    pub fn under_way(&self) -> UnderWay {
+        self.in_flight.inc();
+        UnderWay(self.in_flight.clone())
+    }
+
     /// A request was answered.
     pub fn answered(&self, outcome: &'static str, took: Duration) {
         self.admissions.with_label_values(&[outcome]).inc();
@@ -87,6 +92,17 @@ impl Metrics {
     /// A record could not be made durable.
     pub fn not_recorded(&self, class: Class) {
         self.record_failures.with_label_values(&[class.metric_label()]).inc();
+    }
+}
+
+/// A request between its headers and its answer.
+#[derive(Debug)]
+#[must_use]
+pub struct UnderWay(IntGauge);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

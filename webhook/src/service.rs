@@ -51,9 +51,8 @@ impl Service {
     /// Answers one request.
     pub async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let start = Instant::now();
-        self.metrics.in_flight.inc();
+        let _under_way = self.metrics.under_way();
         let (outcome, response) = self.admit(request, start).await;
-        self.metrics.in_flight.dec();
         self.metrics.answered(outcome, start.elapsed());
         response
     }
