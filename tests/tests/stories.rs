@@ -1,6 +1,6 @@
 //! The demo's stories, all at once, and what the API server's audit log says of them.
 
-#![allow(clippy::unwrap_used, reason = "a test's helpers fail the test too")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
 
 mod stories {
     mod twin;
@@ -60,6 +60,11 @@ async fn audited<T>(stage: &Stage<'_>, home: &str, story: Result<T>) -> T {
     let witness = oracle::witness(stage.cluster, &["alice"]).await.unwrap();
     assert_eq!(witness.violations, Vec::<String>::new(), "{}", kept(stage));
     assert!(witness.restores.contains_key(&ns), "nothing was restored in {ns}: {witness:#?}");
+    let blind = oracle::witness(stage.cluster, &[]).await.unwrap();
+    assert!(
+        !blind.violations.is_empty(),
+        "the oracle would find nothing to object to if alice had not written"
+    );
     story
 }
 

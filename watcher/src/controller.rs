@@ -77,6 +77,7 @@ pub(crate) async fn run(
         records: records.clone(),
         releases: releases.clone(),
         namespaces: namespaces.clone(),
+        context: Arc::clone(&context),
     };
     let works = controller
         .with_config(controller::Config::default().concurrency(args.workers))
@@ -123,6 +124,10 @@ pub(crate) fn release_of(record: &Meta<Secret>) -> Option<ReleaseKey> {
 fn error_policy(release: Arc<Meta<Release>>, error: &Error, context: Arc<Context>) -> Action {
     context.metrics.errors.with_label_values(&[error.metric_label()]).inc();
     let release = format!("{}/{}", release.namespace().unwrap_or_default(), release.name_any());
+    if matches!(error, Error::Name) {
+        tracing::warn!(%release, %error, "the release is ignored");
+        return Action::await_change();
+    }
     tracing::warn!(%release, %error, "a look at the release failed, it is tried again");
     Action::requeue(RETRY)
 }

@@ -14,6 +14,7 @@ mod reconcile;
 mod records;
 mod sweep;
 mod verify;
+mod weed;
 
 use anyhow::Context as _;
 use backout_runtime::{admin, api, readiness::Readiness, shutdown, telemetry};

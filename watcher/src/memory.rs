@@ -1,7 +1,7 @@
 //! What the watcher remembers between two looks at a release. All of it can be lost: then things take a little longer.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,7 +10,7 @@ use backout_model::{
     health::Sightings,
     names::{RecordName, ReleaseKey},
     object::{ObjectRef, Position},
-    protocol::Refusal,
+    protocol::{BLIND_AFTER, Observed, Refusal},
     rollback::Proof,
 };
 use serde_json::Value;
@@ -22,12 +22,18 @@ pub(crate) struct Memories(Mutex<HashMap<ReleaseKey, Memory>>);
 /// The memory of one release.
 #[derive(Default)]
 pub(crate) struct Memory {
+    /// The uid of the Release.
+    uid: Option<String>,
+    /// Records of a Release of the same name that was deleted: to delete a Release is to commit what it holds.
+    dead: BTreeSet<RecordName>,
     /// When the last observation was complete.
     pub(crate) observed: Option<Instant>,
-    /// The newest record's position, and when it was first seen: quiet time is measured by one clock alone.
-    pub(crate) newest: Option<(Position, Instant)>,
+    /// The newest record's position, and since when it is: quiet time is measured by one clock alone.
+    newest: Option<(Position, Instant)>,
     /// When each record was first seen.
     pub(crate) first_seen: HashMap<RecordName, Instant>,
+    /// Of records that were read because no object bears them out: what is wrong with each, if anything is.
+    pub(crate) readable: HashMap<RecordName, Option<String>>,
     /// What the judge saw.
     pub(crate) sightings: Sightings,
     /// The state of objects before the revision, without data.
@@ -36,6 +42,8 @@ pub(crate) struct Memory {
     pub(crate) proofs: BTreeMap<RecordName, Proof>,
     /// Restores that the server refused.
     refusals: BTreeMap<ObjectRef, Backoff>,
+    /// How often in a row an object had changed before it could be restored.
+    conflicts: BTreeMap<ObjectRef, u32>,
 }
 
 struct Backoff {
@@ -47,6 +55,8 @@ struct Backoff {
 /// The first pause after a refusal, doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// After so many conflicts in a row there is a pause.
+const CONFLICTS: u32 = 5;
 
 impl Memories {
     /// Takes a release's memory out, for the one who works on it; [`Self::put`] gives it back.
@@ -58,12 +68,57 @@ impl Memories {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), memory);
     }
 
-    pub(crate) fn forget(&self, key: &ReleaseKey) {
-        drop(self.take(key));
+    /// Whether a record was seen as one of a Release that existed.
+    pub(crate) fn knows(&self, key: &ReleaseKey, record: &str) -> bool {
+        let memories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = RecordName::parse(record);
+        memories.get(key).zip(record).is_some_and(|(memory, record)| memory.first_seen.contains_key(&record))
+    }
+
+    /// Forgets the releases that do not exist any more.
+    pub(crate) fn retain(&self, exists: impl Fn(&ReleaseKey) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| exists(key));
     }
 }
 
 impl Memory {
+    /// Notes which Release it is that is looked at: all is forgotten of one of the same name before it.
+    pub(crate) fn is_of(&mut self, uid: Option<&str>) {
+        if self.uid.is_some() && self.uid.as_deref() != uid {
+            let dead = std::mem::take(self).first_seen.into_keys().collect();
+            self.dead = dead;
+        }
+        self.uid = uid.map(str::to_owned);
+    }
+
+    /// Whether a record is one of a Release that was deleted.
+    pub(crate) fn is_dead(&self, record: &RecordName) -> bool {
+        self.dead.contains(record)
+    }
+
+    /// Forgets the records that are not in the log any more.
+    pub(crate) fn is_now<'a>(&mut self, log: impl Iterator<Item = &'a RecordName>) {
+        let log: BTreeSet<_> = log.collect();
+        self.first_seen.retain(|name, _| log.contains(name));
+        self.readable.retain(|name, _| log.contains(name));
+    }
+
+    /// For how long the newest record is at `newest`. A time in which nothing was observed does not count.
+    pub(crate) fn quiet(&mut self, newest: Position, now: Instant) -> Duration {
+        let gap = self.observed.map(|last| now.duration_since(last)).filter(|gap| *gap > BLIND_AFTER);
+        let since = match self.newest {
+            Some((position, since)) if position >= newest => (since + gap.unwrap_or_default()).min(now),
+            _ => now,
+        };
+        self.newest = Some((newest, since));
+        now.duration_since(since)
+    }
+
+    /// What is wrong with a record that was read, if anything is.
+    pub(crate) fn garbage(&self, record: &RecordName) -> Option<&str> {
+        self.readable.get(record)?.as_deref()
+    }
+
     /// Notes that a restore was refused.
     pub(crate) fn refuse(&mut self, object: &ObjectRef, why: String, now: Instant) {
         let delay =
@@ -71,9 +126,19 @@ impl Memory {
         self.refusals.insert(object.clone(), Backoff { why, delay, due: now + delay });
     }
 
+    /// Notes that an object was not what it had been a moment before: others write it. Now and then is no matter.
+    pub(crate) fn conflict(&mut self, object: &ObjectRef, why: String, now: Instant) {
+        let conflicts = self.conflicts.entry(object.clone()).or_default();
+        *conflicts += 1;
+        if *conflicts > CONFLICTS {
+            self.refuse(object, why, now);
+        }
+    }
+
     /// Notes that a restore was done.
     pub(crate) fn accept(&mut self, object: &ObjectRef) {
         self.refusals.remove(object);
+        self.conflicts.remove(object);
     }
 
     /// The refusals, as the decision sees them.
@@ -81,14 +146,23 @@ impl Memory {
         self.refusals
             .iter()
             .map(|(object, backoff)| {
-                (object.clone(), Refusal { why: backoff.why.clone(), due: now >= backoff.due })
+                let pause = backoff.due.saturating_duration_since(now);
+                (object.clone(), Refusal { why: backoff.why.clone(), pause })
             })
             .collect()
+    }
+
+    /// Takes back what was lent to an observation.
+    pub(crate) fn keep(&mut self, observed: Observed) {
+        self.baselines = observed.baselines;
+        self.proofs = observed.proofs;
+        self.proofs.retain(|_, proof| !matches!(proof, Proof::Unknown(_)));
     }
 
     /// Forgets what only a rollback under way needs.
     pub(crate) fn end_of_rollback(&mut self) {
         self.proofs.clear();
         self.refusals.clear();
+        self.conflicts.clear();
     }
 }

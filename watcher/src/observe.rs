@@ -8,7 +8,7 @@ use std::{
 use backout_model::{
     health::Live,
     names::{RecordName, ReleaseKey},
-    object::{Image, ObjectKey, ObjectRef},
+    object::{Image, ObjectKey, ObjectRef, Position},
     protocol::{Observed, Spent},
     release::{Phase, Release, ReleaseStatus},
     rollback::{Proof, Track},
@@ -22,36 +22,63 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::{Api, runtime::reflector::ObjectRef as StoreRef};
 use serde_json::Value;
 
-use crate::{memory::Memory, perform::label, reconcile::Context, records::Links, verify::verify};
+use crate::{
+    memory::Memory,
+    perform::label,
+    reconcile::Context,
+    records::{Links, unreadable},
+    verify::verify,
+    weed::weed,
+};
 
 const CALL: Duration = Duration::from_secs(10);
 /// Reads side by side for one release.
 const PARALLEL: usize = 16;
 
-/// The release and everything that matters to it now; `None` if it is gone or going.
+/// What there was to see.
+pub(crate) enum Sight {
+    /// The release and everything that matters to it now.
+    Release(Box<(Release, Observed)>),
+    /// An object shows a record that the list of records did not: it is older than the object.
+    Outdated,
+    /// The release is gone or going.
+    Gone,
+}
+
+/// Looks at a release.
 pub(crate) async fn release(
     context: &Context,
     key: &ReleaseKey,
     memory: &mut Memory,
-) -> Result<Option<(Release, Observed)>, ApiError> {
+) -> Result<Sight, ApiError> {
     let releases: Api<Release> = Api::namespaced(context.cluster.client(), &key.namespace);
     let found = match deadline(CALL, format!("GET Release {key}"), releases.get(key.name.as_str())).await {
         Ok(found) if found.metadata.deletion_timestamp.is_none() => found,
-        Ok(_) => return Ok(None),
-        Err(error) if error.is(Class::NotFound) => return Ok(None),
+        Ok(_) => return Ok(Sight::Gone),
+        Err(error) if error.is(Class::NotFound) => return Ok(Sight::Gone),
         Err(error) => return Err(error),
     };
     let status = found.status.clone().unwrap_or_default();
-    let log = context.log.of(key, found.metadata.uid.as_deref(), &mut memory.first_seen).await?;
+    memory.is_of(found.metadata.uid.as_deref());
+    let log = context.log.of(key, found.metadata.uid.as_deref(), memory).await?;
     let (policy, mut problems) = policy(context, key, &found);
     problems.extend(log.problems);
     let (entries, spent): (Vec<_>, Vec<_>) =
         log.entries.into_iter().partition(|entry| entry.position > status.healthy());
-    let now = Instant::now();
     let newest = entries.last().map(|entry| entry.position).unwrap_or_default();
-    if memory.newest.is_none_or(|(position, _)| position < newest) {
-        memory.newest = Some((newest, now));
-    }
+    let Some(mut tracks) = tracks(context, key, entries, log.cut, &noted(&status)).await? else {
+        return Ok(Sight::Outdated);
+    };
+    problems.extend(weed(context, &mut tracks, memory).await?);
+    let (garbage, spent): (Vec<_>, Vec<_>) =
+        spent.into_iter().partition(|entry| memory.garbage(&entry.name).is_some());
+    problems.extend(
+        garbage
+            .iter()
+            .filter_map(|entry| Some(unreadable(entry.name.as_str(), memory.garbage(&entry.name)?))),
+    );
+    let now = Instant::now();
+    let quiet = memory.quiet(newest, now);
     let mut observed = Observed {
         generation: found.metadata.generation,
         options: backout_model::rollback::Options {
@@ -60,10 +87,10 @@ pub(crate) async fn release(
         },
         policy,
         problems,
-        tracks: tracks(context, entries, &noted(&status)).await?,
+        tracks,
         spent: spent.iter().map(Spent::from).chain(log.dead).collect(),
         cut: log.cut,
-        quiet: memory.newest.map(|(_, seen)| now.duration_since(seen)).unwrap_or_default(),
+        quiet,
         refusals: memory.refusals(now),
         since_last: memory.observed.map(|last| now.duration_since(last)),
         sightings: memory.sightings.clone(),
@@ -74,16 +101,16 @@ pub(crate) async fn release(
     if observed.tracks.is_empty() {
         memory.end_of_rollback();
         memory.baselines.clear();
-        return Ok(Some((found, observed)));
+        return Ok(Sight::Release(Box::new((found, observed))));
     }
     workloads(context, &mut observed).await;
     if judging {
         memory.end_of_rollback();
         baselines(context, &mut observed, memory).await?;
     } else {
-        proofs(context, &mut observed, memory).await?;
+        proofs(context, &mut observed, memory).await;
     }
-    Ok(Some((found, observed)))
+    Ok(Sight::Release(Box::new((found, observed))))
 }
 
 fn policy(
@@ -97,17 +124,19 @@ fn policy(
     context.policy.resolve(&annotations, &release.spec)
 }
 
-/// The records that a rollback under way was decided to undo.
+/// The records that are known to have taken effect.
 fn noted(status: &ReleaseStatus) -> BTreeSet<RecordName> {
     status.confirmed.iter().filter_map(|name| RecordName::parse(name)).collect()
 }
 
-/// The objects behind the records, each as it is now.
+/// The objects behind the records, each as it is now; `None` if one is newer than the list of the records.
 async fn tracks(
     context: &Context,
+    release: &ReleaseKey,
     entries: Vec<Entry>,
+    cut: Position,
     noted: &BTreeSet<RecordName>,
-) -> Result<Vec<Track>, ApiError> {
+) -> Result<Option<Vec<Track>>, ApiError> {
     let mut of_object: BTreeMap<(ObjectKey, Option<RecordName>), Vec<Entry>> = BTreeMap::new();
     for entry in &entries {
         let key = chain::subject(entry, &entries);
@@ -115,35 +144,42 @@ async fn tracks(
         let nameless = key.name.is_empty().then(|| entry.name.clone());
         of_object.entry((key, nameless)).or_default().push(entry.clone());
     }
-    stream::iter(of_object.into_iter().map(|((key, _), entries)| track(context, key, entries, noted)))
-        .buffered(PARALLEL)
-        .try_filter_map(|track| std::future::ready(Ok(track)))
-        .try_collect()
-        .await
+    let groups =
+        of_object.into_iter().filter_map(|((key, _), entries)| Some((object(key, &entries)?, entries)));
+    let tracks: Vec<_> =
+        stream::iter(groups.map(|(object, entries)| track(context, release, object, entries, cut, noted)))
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+    Ok(tracks.into_iter().collect())
+}
+
+/// What the records of one object are about.
+fn object(key: ObjectKey, entries: &[Entry]) -> Option<ObjectRef> {
+    let last = &entries.last()?.header.object;
+    let kind = entries.iter().map(|entry| &entry.header.object.kind).find(|kind| !kind.is_empty());
+    Some(ObjectRef { key, version: last.version.clone(), kind: kind.cloned().unwrap_or_default() })
 }
 
 async fn track(
     context: &Context,
-    key: ObjectKey,
+    release: &ReleaseKey,
+    mut object: ObjectRef,
     entries: Vec<Entry>,
+    cut: Position,
     noted: &BTreeSet<RecordName>,
 ) -> Result<Option<Track>, ApiError> {
-    let Some(last) = entries.last() else { return Ok(None) };
-    let kind = entries.iter().map(|entry| &entry.header.object.kind).find(|kind| !kind.is_empty());
-    let mut object = ObjectRef {
-        key,
-        version: last.header.object.version.clone(),
-        kind: kind.cloned().unwrap_or_default(),
-    };
-    let live = if object.key.name.is_empty() {
-        context.cluster.tagged(&object, last.name.as_str()).await
-    } else {
-        context.cluster.live(&object).await
+    let live = match entries.first().filter(|_| object.key.name.is_empty()) {
+        Some(create) => context.cluster.tagged(&object, create.name.as_str()).await,
+        None => context.cluster.live(&object).await,
     };
     if let (Live::Present(live), true) = (&live, object.key.name.is_empty()) {
         object.key.name = Image(live).meta("name").unwrap_or_default().to_owned();
     }
     let mut links = links(context, &entries, &live).await?;
+    if links.of_release(release).is_some_and(|position| position > cut) {
+        return Ok(None);
+    }
     links.carried.extend(noted.iter().cloned());
     let chain = Chain::read(&entries, &live, &links.carried, links.lost.as_ref());
     Ok(Some(Track { object, entries, chain, live }))
@@ -221,7 +257,7 @@ async fn baselines(context: &Context, observed: &mut Observed, memory: &mut Memo
             memory.baselines.insert(record.name, before);
         }
     }
-    observed.baselines.clone_from(&memory.baselines);
+    observed.baselines = std::mem::take(&mut memory.baselines);
     Ok(())
 }
 
@@ -229,32 +265,18 @@ async fn baselines(context: &Context, observed: &mut Observed, memory: &mut Memo
 const DATA_ONLY: [&str; 3] = ["ConfigMap", "Secret", "ServiceAccount"];
 
 /// Reads and verifies the images that the rollback rests on.
-async fn proofs(context: &Context, observed: &mut Observed, memory: &mut Memory) -> Result<(), ApiError> {
+async fn proofs(context: &Context, observed: &mut Observed, memory: &mut Memory) {
     observed.proofs = std::mem::take(&mut memory.proofs);
-    let missing = unproven(observed);
+    let missing: Vec<_> = observed.unproven().cloned().collect();
     let read: Vec<_> = stream::iter(missing)
-        .map(|entry| async move { proof(context, &entry).await.map(|proof| (entry.name, proof)) })
+        .map(|entry| async move {
+            let proof = proof(context, &entry).await;
+            (entry.name, proof.unwrap_or_else(|error| Proof::Unknown(error.to_string())))
+        })
         .buffered(PARALLEL)
-        .try_collect()
-        .await?;
+        .collect()
+        .await;
     observed.proofs.extend(read);
-    Ok(())
-}
-
-/// The records whose images are needed and not yet read. What the release created has no state before it.
-fn unproven(observed: &Observed) -> Vec<Entry> {
-    let mut unproven = Vec::new();
-    for track in observed.interval() {
-        if track.confirmed().next().is_none_or(|first| first.header.operation == Operation::Create) {
-            continue;
-        }
-        unproven.extend(track.confirmed().filter(|entry| needs_proof(observed, entry)).cloned());
-    }
-    unproven
-}
-
-fn needs_proof(observed: &Observed, entry: &Entry) -> bool {
-    entry.header.operation != Operation::Create && !observed.proofs.contains_key(&entry.name)
 }
 
 async fn proof(context: &Context, entry: &Entry) -> Result<Proof, ApiError> {

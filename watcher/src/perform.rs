@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use backout_model::{
     names::ReleaseKey,
-    protocol::{Decision, Effect, Observed, Spent},
+    object::ObjectRef,
+    protocol::{Decision, Effect, Notice, Observed, Spent},
     release::Release,
     rollback::{Restore, Write},
     undo::chain::Entry,
@@ -36,17 +37,22 @@ pub(crate) async fn all(
     let mut outcomes =
         stream::iter(decision.effects.into_iter().map(|effect| effect_of(context, observed, effect)))
             .buffer_unordered(PARALLEL);
-    let mut failed = None;
+    let (mut told, mut failed) = (Vec::new(), None);
     while let Some(outcome) = outcomes.next().await {
         match outcome {
-            Outcome::Done(restored) => {
-                if let Some(restored) = restored {
-                    memory.accept(&restored.object);
-                }
+            Outcome::Done => {}
+            Outcome::Restored(restore) => {
+                memory.accept(&restore.object);
+                told.extend(Notice::of_restore(&restore));
             }
-            Outcome::Refused(restore, why) => memory.refuse(&restore.object, why, Instant::now()),
+            Outcome::Changed(object, why) => memory.conflict(&object, why, Instant::now()),
+            Outcome::Refused(object, why) => memory.refuse(&object, why, Instant::now()),
             Outcome::Failed(error) => failed = Some(error),
         }
+    }
+    drop(outcomes);
+    for notice in told {
+        context.events.publish(key, release, notice).await;
     }
     failed.map_or(Ok(()), Err)
 }
@@ -75,8 +81,11 @@ async fn store_status(
 }
 
 enum Outcome {
-    Done(Option<Restore>),
-    Refused(Restore, String),
+    Done,
+    Restored(Restore),
+    /// The object was not any more what it was decided on.
+    Changed(ObjectRef, String),
+    Refused(ObjectRef, String),
     Failed(ApiError),
 }
 
@@ -87,10 +96,8 @@ async fn effect_of(context: &Context, observed: &Observed, effect: Effect) -> Ou
             let entry =
                 observed.tracks.iter().flat_map(|track| &track.entries).find(|entry| entry.name == name);
             match entry {
-                Some(entry) => {
-                    check(context, entry).await.map_or_else(Outcome::Failed, |()| Outcome::Done(None))
-                }
-                None => Outcome::Done(None),
+                Some(entry) => check(context, entry).await.map_or_else(Outcome::Failed, |()| Outcome::Done),
+                None => Outcome::Done,
             }
         }
         Effect::Collect(spent) => collect(context, &spent).await,
@@ -114,16 +121,16 @@ async fn restore_one(context: &Context, restore: Restore) -> Outcome {
     context.metrics.restores.with_label_values(&[verb, outcome]).inc();
     tracing::info!(%object, verb, outcome, "restore");
     match result {
-        Ok(()) => Outcome::Done(Some(restore)),
-        // The object is not what it was a moment ago: the next plan starts from what it is now.
+        Ok(()) => Outcome::Restored(restore),
+        // The next plan starts from what it is now.
         Err(error)
             if matches!(error.class, Class::Conflict | Class::NotFound | Class::AlreadyExists)
                 && !is_missing_home(write, &error) =>
         {
-            Outcome::Done(Some(restore))
+            Outcome::Changed(restore.object, error.message)
         }
-        Err(error) if error.may_pass() => Outcome::Failed(error),
-        Err(error) => Outcome::Refused(restore, error.message),
+        // Whether it may pass or not: no other object has to wait for it, and people are told.
+        Err(error) => Outcome::Refused(restore.object, error.message),
     }
 }
 
@@ -161,6 +168,6 @@ async fn collect(context: &Context, spent: &Spent) -> Outcome {
     context.metrics.collected.with_label_values(&[outcome]).inc();
     match result {
         Err(error) if !error.is(Class::Conflict) => Outcome::Failed(error),
-        _ => Outcome::Done(None),
+        _ => Outcome::Done,
     }
 }

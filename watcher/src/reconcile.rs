@@ -1,6 +1,9 @@
 //! One look at a release: observe, decide, perform.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use backout_model::{
     names::{ReleaseKey, ReleaseName},
@@ -17,7 +20,13 @@ use kube::{
 };
 
 use crate::{
-    cluster::Cluster, events::Events, memory::Memories, metrics::Metrics, observe, perform, records::Log,
+    cluster::Cluster,
+    events::Events,
+    memory::{Memories, Memory},
+    metrics::Metrics,
+    observe::{self, Sight},
+    perform,
+    records::Log,
 };
 
 /// What every look at a release needs.
@@ -64,37 +73,31 @@ pub(crate) async fn reconcile(
     let outcome = look(&context, &key, &mut memory).await;
     context.memories.put(&key, memory);
     timer.observe_duration();
-    match outcome {
-        Ok(Some(action)) => Ok(action),
-        Ok(None) => {
-            context.memories.forget(&key);
-            Ok(Action::await_change())
-        }
-        Err(error) => Err(error.into()),
-    }
+    Ok(outcome?)
 }
 
-async fn look(
-    context: &Context,
-    key: &ReleaseKey,
-    memory: &mut crate::memory::Memory,
-) -> Result<Option<Action>, ApiError> {
-    let Some((release, observed)) = observe::release(context, key, memory).await? else {
-        return Ok(None);
+const AT_ONCE: Action = Action::requeue(Duration::ZERO);
+
+async fn look(context: &Context, key: &ReleaseKey, memory: &mut Memory) -> Result<Action, ApiError> {
+    let (release, observed) = match observe::release(context, key, memory).await? {
+        Sight::Release(seen) => *seen,
+        Sight::Outdated => return Ok(AT_ONCE),
+        Sight::Gone => return Ok(Action::await_change()),
     };
     memory.observed = Some(Instant::now());
     let decision = protocol::step(&observed, Timestamp::now());
     memory.sightings = decision.sightings.clone();
-    memory.proofs = observed.proofs.clone();
     let wake = decision.wake;
-    match perform::all(context, key, &release, &observed, decision, memory).await {
+    let performed = perform::all(context, key, &release, &observed, decision, memory).await;
+    memory.keep(observed);
+    match performed {
         // Somebody else was faster: look again.
-        Err(error) if error.is(Class::Conflict) => Ok(Some(Action::requeue(std::time::Duration::ZERO))),
+        Err(error) if error.is(Class::Conflict) => Ok(AT_ONCE),
         Err(error) => Err(error),
-        Ok(()) => Ok(Some(match wake {
+        Ok(()) => Ok(match wake {
             Wake::After(pause) => Action::requeue(pause),
             Wake::OnChange => Action::await_change(),
-        })),
+        }),
     }
 }
 

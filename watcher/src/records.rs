@@ -23,6 +23,8 @@ use kube::{
     api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, Preconditions},
 };
 
+use crate::memory::Memory;
+
 /// A LIST of a release's records: up to some thousands, metadata only.
 const LIST: Duration = Duration::from_secs(30);
 const CALL: Duration = Duration::from_secs(10);
@@ -52,8 +54,17 @@ pub(crate) struct Found {
 pub(crate) struct Links {
     /// Pointers found on the way.
     pub(crate) carried: BTreeSet<RecordName>,
-    /// The object's own pointer, if its record does not exist.
+    /// The object's own pointer, if the way from it ends at a record that does not exist, or does not end soon.
     pub(crate) lost: Option<RecordName>,
+    /// The release and log position of the first record on the way.
+    first: Option<(ReleaseKey, Position)>,
+}
+
+impl Links {
+    /// The log position of the object's own pointer, if it is a record of `release`.
+    pub(crate) fn of_release(&self, release: &ReleaseKey) -> Option<Position> {
+        self.first.as_ref().filter(|(key, _)| key == release).map(|(_, position)| *position)
+    }
 }
 
 impl Log {
@@ -66,7 +77,7 @@ impl Log {
         &self,
         key: &ReleaseKey,
         uid: Option<&str>,
-        first_seen: &mut HashMap<RecordName, Instant>,
+        memory: &mut Memory,
     ) -> Result<Found, ApiError> {
         let selector = format!(
             "{}={},{}={},{}={}",
@@ -84,20 +95,16 @@ impl Log {
         let mut found = Found { entries: Vec::new(), dead: Vec::new(), problems: Vec::new(), cut };
         let now = Instant::now();
         for head in &list.items {
-            match entry(head, key, first_seen, now) {
-                Ok(entry) if entry.header.release_uid.as_deref().is_some_and(|other| Some(other) != uid) => {
+            match entry(head, key, &mut memory.first_seen, now) {
+                Ok(entry) if memory.is_dead(&entry.name) || is_of_another(&entry.header, uid) => {
                     found.dead.push(Spent::from(&entry));
                 }
                 Ok(entry) => found.entries.push(entry),
-                Err(why) => found.problems.push(format!(
-                    "The undo record {} is ignored, it cannot be read: {why}. Delete the Secret once you know where it \
-                     comes from.",
-                    head.name_any()
-                )),
+                Err(why) => found.problems.push(unreadable(&head.name_any(), &why)),
             }
         }
         found.entries.sort_by_key(|entry| entry.position);
-        first_seen.retain(|name, _| found.entries.iter().any(|entry| entry.name == *name));
+        memory.is_now(found.entries.iter().map(|entry| &entry.name));
         Ok(found)
     }
 
@@ -132,23 +139,28 @@ impl Log {
         known: &BTreeSet<RecordName>,
     ) -> Result<Links, ApiError> {
         let mut links = Links::default();
-        let mut next = Some(pointer);
-        while let Some(pointer) = next.take() {
-            if known.contains(&pointer) || links.carried.len() >= LINKS {
-                links.carried.insert(pointer);
+        let mut next = Some(pointer.clone());
+        while let Some(link) = next.take() {
+            if known.contains(&link) {
+                links.carried.insert(link);
                 break;
             }
-            let call = self.secrets.get_metadata(pointer.as_str());
-            match deadline(CALL, format!("GET undo record {pointer}"), call).await {
-                Ok(head) => next = header(&head).ok().and_then(|header| header.undo),
-                Err(error) if error.is(Class::NotFound) => {
-                    if links.carried.is_empty() {
-                        links.lost = Some(pointer.clone());
-                    }
-                }
+            let call = self.secrets.get_metadata(link.as_str());
+            let found = match deadline(CALL, format!("GET undo record {link}"), call).await {
+                Ok(head) => Some(head),
+                Err(error) if error.is(Class::NotFound) => None,
                 Err(error) => return Err(error),
+            };
+            let header = found.as_ref().and_then(|head| header(head).ok());
+            let (Some(head), Some(header), true) = (found, header, links.carried.len() < LINKS) else {
+                links.lost = Some(pointer);
+                break;
+            };
+            if links.first.is_none() {
+                links.first = Some((header.release, position(&head).unwrap_or_default()));
             }
-            links.carried.insert(pointer);
+            links.carried.insert(link);
+            next = header.undo;
         }
         Ok(links)
     }
@@ -177,9 +189,20 @@ impl Log {
         };
         self.delete(&spent.name, &params).await?;
         for index in 0..spent.pieces {
-            self.delete(&format!("{}-{index}", spent.name), &DeleteParams::default()).await?;
+            self.remove_piece(&format!("{}-{index}", spent.name)).await?;
         }
         Ok(())
+    }
+
+    /// All pieces of bodies, of whatever records.
+    pub(crate) async fn pieces(&self) -> Result<Vec<PartialObjectMeta<Secret>>, ApiError> {
+        let params = ListParams::default().labels(&format!("{}={}", names::PART, names::PART_PIECE));
+        Ok(deadline(LIST, "LIST pieces of undo records", self.secrets.list_metadata(&params)).await?.items)
+    }
+
+    /// Deletes a piece whose head is gone.
+    pub(crate) async fn remove_piece(&self, name: &str) -> Result<(), ApiError> {
+        self.delete(name, &DeleteParams::default()).await
     }
 
     async fn delete(&self, name: &str, params: &DeleteParams) -> Result<(), ApiError> {
@@ -190,9 +213,28 @@ impl Log {
     }
 }
 
+/// Whether a record is of an earlier Release of the same name.
+fn is_of_another(header: &Header, uid: Option<&str>) -> bool {
+    header.release_uid.as_deref().is_some_and(|other| Some(other) != uid)
+}
+
+/// What people are told of a Secret that is no record.
+pub(crate) fn unreadable(name: &str, why: &str) -> String {
+    format!(
+        "The undo record {name} is ignored, it cannot be read: {why}. Delete the Secret once you know where it comes \
+         from."
+    )
+}
+
 /// Reads the header of a record's head.
 pub(crate) fn header(head: &PartialObjectMeta<Secret>) -> Result<Header, String> {
     codec::decode_header(head.annotations()).map_err(|garbage| garbage.to_string())
+}
+
+/// The log position of a record: its resourceVersion, as long as nothing was noted on it.
+fn position(head: &PartialObjectMeta<Secret>) -> Option<Position> {
+    let noted = head.annotations().get(names::POSITION);
+    Position::parse(noted.unwrap_or(&head.resource_version()?))
 }
 
 fn data(secret: &mut Secret) -> Vec<u8> {
@@ -213,10 +255,13 @@ fn entry(
     }
     let annotation = |key: &str| head.annotations().get(key).map(String::as_str);
     let resource_version = head.resource_version().ok_or("it has no resourceVersion")?;
-    let position = annotation(names::POSITION).unwrap_or(&resource_version);
+    // Noted when the resourceVersion moved on: it cannot lie after it.
+    let position = Position::parse(annotation(names::POSITION).unwrap_or(&resource_version))
+        .filter(|position| Some(*position) <= Position::parse(&resource_version))
+        .ok_or("its position is no number, or lies in the future")?;
     let pieces = codec::pieces(head.annotations()).map_err(|garbage| garbage.to_string())?;
     Ok(Entry {
-        position: Position::parse(position).ok_or("its position is no number")?,
+        position,
         created: head.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         age: now.saturating_duration_since(*first_seen.entry(name.clone()).or_insert(now)),
         verified: annotation(names::VERIFIED).and_then(Verification::parse),

@@ -1,13 +1,17 @@
 //! Records without a Release: either it is still to be created, or it is gone for good.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use backout_model::{
     names::{self, ReleaseKey},
     protocol::Spent,
     release::{Release, ReleaseSpec},
 };
-use backout_runtime::api::{Class, deadline};
+use backout_runtime::api::{ApiError, Class, deadline};
 use futures::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -20,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::{
     controller::release_of,
+    reconcile::Context,
     records::{self, Log},
 };
 
@@ -29,6 +34,8 @@ const CALL: Duration = Duration::from_secs(10);
 const PARALLEL: usize = 16;
 /// Caches are far less than this behind: what looks orphaned for longer is.
 const ORPHANED_FOR: SignedDuration = SignedDuration::from_mins(2);
+/// How often pieces without a head are looked for: they are rare.
+const PIECES_PERIOD: Duration = Duration::from_mins(10);
 
 /// Brings releases into being when their first record appears, and removes what no release will ever need.
 pub(crate) struct Sweep {
@@ -37,7 +44,10 @@ pub(crate) struct Sweep {
     pub(crate) records: Store<PartialObjectMeta<Secret>>,
     pub(crate) releases: Store<PartialObjectMeta<Release>>,
     pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub(crate) context: Arc<Context>,
 }
+
+type Head = Arc<PartialObjectMeta<Secret>>;
 
 impl Sweep {
     /// Runs forever: at every new record, and now and then.
@@ -52,44 +62,84 @@ impl Sweep {
         if caches.await.is_err() {
             return std::future::pending().await;
         }
+        let mut pieces_due = Instant::now();
         loop {
             self.once().await;
+            if Instant::now() >= pieces_due {
+                pieces_due = Instant::now() + PIECES_PERIOD;
+                if let Err(error) = self.pieces().await {
+                    tracing::warn!(%error, "pieces of records that never were could not be collected");
+                }
+            }
             let _either = tokio::time::timeout(PERIOD, new_record.notified()).await;
         }
     }
 
     async fn once(&self) {
-        let mut missing: BTreeMap<ReleaseKey, Vec<Arc<PartialObjectMeta<Secret>>>> = BTreeMap::new();
+        let mut missing: BTreeMap<ReleaseKey, Vec<Head>> = BTreeMap::new();
         for record in self.records.state() {
             if let Some(key) = release_of(&record)
-                && self.releases.get(&ObjectRef::new(key.name.as_str()).within(&key.namespace)).is_none()
+                && !self.exists(&key)
             {
                 missing.entry(key).or_default().push(record);
             }
         }
+        self.context.memories.retain(|key| self.exists(key) || missing.contains_key(key));
         stream::iter(missing)
             .for_each_concurrent(PARALLEL, |(key, records)| async move { self.adopt(key, records).await })
             .await;
     }
 
+    fn exists(&self, key: &ReleaseKey) -> bool {
+        self.releases.get(&ObjectRef::new(key.name.as_str()).within(&key.namespace)).is_some()
+    }
+
     /// `records` are of a release that does not exist.
-    async fn adopt(&self, key: ReleaseKey, records: Vec<Arc<PartialObjectMeta<Secret>>>) {
-        let awaited = |record: &&Arc<PartialObjectMeta<Secret>>| {
+    async fn adopt(&self, key: ReleaseKey, records: Vec<Head>) {
+        let awaited = |record: &Head| {
             records::header(record).is_ok_and(|header| header.release_uid.is_none())
+                && !self.context.memories.knows(&key, &record.name_any())
         };
-        if self.is_opted_in(&key.namespace) && records.iter().any(|record| awaited(&record)) {
+        if self.is_opted_in(&key.namespace) && records.iter().any(awaited) {
             self.create(&key).await;
             return;
         }
         let now = Timestamp::now();
-        for record in records {
+        let old = |record: &Head| {
             let age = record.creation_timestamp().map(|created| now.duration_since(created.0));
-            if age.is_some_and(|age| age > ORPHANED_FOR)
-                && let Err(error) = self.log.collect(&spent(&record)).await
-            {
+            age.is_some_and(|age| age > ORPHANED_FOR)
+        };
+        let orphaned: Vec<_> = records.into_iter().filter(old).collect();
+        if orphaned.is_empty() || !self.is_gone(&key).await {
+            return;
+        }
+        for record in orphaned {
+            if let Err(error) = self.log.collect(&spent(&record)).await {
                 tracing::warn!(release = %key, %error, "a record without a Release could not be collected");
             }
         }
+    }
+
+    /// Asks the server itself: a cache that has lost a Release must not cost its records.
+    async fn is_gone(&self, key: &ReleaseKey) -> bool {
+        let releases: Api<PartialObjectMeta<Release>> = Api::namespaced(self.client.clone(), &key.namespace);
+        let call = releases.get_metadata_opt(key.name.as_str());
+        matches!(deadline(CALL, format!("GET Release {key}"), call).await, Ok(None))
+    }
+
+    /// Pieces are stored before the head and collected after it: a crash may leave some without.
+    async fn pieces(&self) -> Result<(), ApiError> {
+        let now = Timestamp::now();
+        for piece in self.log.pieces().await? {
+            let name = piece.name_any();
+            let head = name.rsplit_once('-').map_or("", |(head, _)| head);
+            let has_head = self.records.find(|record| record.name_any() == head).is_some();
+            let age = piece.creation_timestamp().map(|created| now.duration_since(created.0));
+            if !has_head && age.is_some_and(|age| age > ORPHANED_FOR) {
+                self.log.remove_piece(&name).await?;
+            }
+        }
+        Ok(())
     }
 
     fn is_opted_in(&self, namespace: &str) -> bool {

@@ -1,7 +1,7 @@
 //! The exact-revision check: what a record claims an object was, the server must have stored itself.
 
 use backout_model::{
-    object::ObjectRef,
+    object::{ObjectRef, Position},
     undo::{
         Operation, Record,
         chain::{Entry, Verification},
@@ -21,6 +21,12 @@ pub(crate) async fn verify(
     let Some(resource_version) = &record.header.resource_version else {
         return Ok(Verification::Refuted("it names no revision of the object".to_owned()));
     };
+    // The server would wait for such a revision, and nobody can have seen it.
+    if Position::parse(resource_version).is_none_or(|revision| revision > entry.position) {
+        return Ok(Verification::Refuted(format!(
+            "it is older than the revision {resource_version} it names"
+        )));
+    }
     let object = &record.header.object;
     let stored = match cluster.at(object, resource_version).await {
         Ok(stored) => stored,

@@ -125,7 +125,9 @@ impl Reviewer {
             warned.clear();
         }
         let begun = (release_uid.map(str::to_owned), warning.revision);
-        warned.insert(warning.release.clone(), begun.clone()) != Some(begun)
+        let told = warned.insert(warning.release.clone(), begun.clone());
+        // The Release comes into being while its first revision is written.
+        !told.is_some_and(|(uid, revision)| revision == begun.1 && (uid.is_none() || uid == begun.0))
     }
 }
 

@@ -123,6 +123,12 @@ impl<'a> Image<'a> {
         self.0.get("kind").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// The field managers that own something of the object.
+    pub fn managers(self) -> impl Iterator<Item = &'a str> {
+        let entries = self.0.pointer("/metadata/managedFields").and_then(Value::as_array);
+        entries.into_iter().flatten().filter_map(|entry| entry.get("manager")?.as_str())
+    }
+
     /// The uid of the owner that controls the object.
     pub fn controller(self) -> Option<&'a str> {
         let owners = self.0.get("metadata")?.get("ownerReferences")?.as_array()?;

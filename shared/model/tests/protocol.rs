@@ -5,40 +5,10 @@ mod world;
 use std::collections::BTreeSet;
 
 use backout_model::{names, release::Phase};
-use serde_json::{Value, json};
-use world::World;
+use serde_json::json;
+use world::{FOREVER, World, bad_upgrade, data, failed_job, healthy, helm};
 
 use Phase::{Healthy, Held, Notified, Open, Progressing, RolledBack, RollingBack, Soaking};
-
-const FOREVER: usize = usize::MAX;
-
-fn data(text: &str) -> Option<Value> {
-    Some(json!({"data": {"text": text}}))
-}
-
-fn failed_job() -> Option<Value> {
-    Some(json!({"spec": {"completions": 1}, "status": {"startTime": "2026-01-01T00:00:00Z",
-        "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "no luck"}]}}))
-}
-
-/// A release of two ConfigMaps that has become healthy.
-fn healthy() -> World {
-    let mut world = World::new();
-    world.deploy("ConfigMap", "a", data("one"));
-    world.deploy("ConfigMap", "b", data("one"));
-    world.run(120, || FOREVER);
-    assert_eq!(world.phases, [Open, Soaking, Healthy]);
-    world.phases.clear();
-    world
-}
-
-/// An upgrade of it that changes one object, deletes one and creates two, of which one fails.
-fn bad_upgrade(world: &mut World) {
-    world.deploy("ConfigMap", "a", data("two"));
-    world.deploy("ConfigMap", "b", None);
-    world.deploy("ConfigMap", "c", data("new"));
-    world.deploy("Job", "migrate", failed_job());
-}
 
 #[test]
 fn a_release_that_becomes_ready_and_stays_so_is_healthy_and_its_records_go() {
@@ -212,15 +182,6 @@ fn what_holds_data_is_kept_and_reported() {
     assert_eq!(world.status.unrestored[0].object.kind, "PersistentVolumeClaim");
     assert!(world.state().contains_key("persistentvolumeclaims/disk"));
     assert!(!world.state().contains_key("jobs/migrate"));
-}
-
-fn helm(world: &mut World, version: u32, status: &str) {
-    let name = format!("sh.helm.release.v1.web.v{version}");
-    let object = world.objects.get(&world::reference("Secret", &name).key).cloned();
-    let mut metadata =
-        object.map_or_else(|| json!({"name": name, "namespace": "shop"}), |o| o["metadata"].clone());
-    metadata["labels"]["status"] = json!(status);
-    world.deploy("Secret", &name, Some(json!({"metadata": metadata})));
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
+    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
     core::v1::ServiceAccount,
     rbac::v1::{RoleBinding, RoleRef, Subject},
 };
@@ -19,7 +21,10 @@ use kube::{
 use serde_json::json;
 
 use super::Cluster;
-use crate::certs::{self, Authority, Pair};
+use crate::{
+    certs::{self, Authority, Pair},
+    wait::eventually,
+};
 
 /// Who a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +98,34 @@ impl Cluster {
             }]),
         };
         let created = bindings.create(&PostParams::default(), &binding).await;
-        created.map(drop).with_context(|| format!("cannot grant {cluster_role} in {ns} to {person}"))
+        created.with_context(|| format!("cannot grant {cluster_role} in {ns} to {person}"))?;
+        if ["admin", "edit", "view"].contains(&cluster_role) {
+            self.wait_granted(person, ns).await?;
+        }
+        Ok(())
+    }
+
+    /// The API server's authorizer learns of a grant a moment after it was made.
+    async fn wait_granted(&self, person: &str, ns: &str) -> Result<()> {
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client(User::Admin).await?);
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(person.to_owned()),
+                resource_attributes: Some(ResourceAttributes {
+                    namespace: Some(ns.to_owned()),
+                    verb: Some("get".to_owned()),
+                    resource: Some("pods".to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        eventually(format!("{person} may work in {ns}"), Duration::from_secs(30), async || {
+            let answer = reviews.create(&PostParams::default(), &review).await?;
+            Ok(answer.status.filter(|status| status.allowed).map(drop))
+        })
+        .await
     }
 
     /// Written when the cluster starts.

@@ -11,7 +11,7 @@ use kube::{Api, api::PostParams};
 use serde_json::json;
 
 use super::{Report, Snapshot, Stage, measure, stage::Home};
-use crate::User;
+use crate::{User, eventually};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -127,11 +127,15 @@ async fn scale(home: &Home<'_>, replicas: i32) -> Result<()> {
     let user = User::ServiceAccount { ns: "kube-system", name: "horizontal-pod-autoscaler" };
     let client = home.stage.cluster.client(user).await?;
     let deployments: Api<k8s_openapi::api::apps::v1::Deployment> = Api::namespaced(client, &home.name);
-    let mut scale = deployments.get_scale("queue").await?;
-    scale.spec.get_or_insert_default().replicas = Some(replicas);
     home.stage.tell.event(&format!("the autoscaler sets deployment/queue to {replicas} replicas"));
-    deployments.replace_scale("queue", &PostParams::default(), &scale).await?;
-    Ok(())
+    // A conflict with the Deployment's controller is met by trying again, as autoscalers do.
+    eventually("the autoscaler scales", PATIENCE, async || {
+        let mut scale = deployments.get_scale("queue").await?;
+        scale.spec.get_or_insert_default().replicas = Some(replicas);
+        Ok(Some(deployments.replace_scale("queue", &PostParams::default(), &scale).await?))
+    })
+    .await
+    .map(drop)
 }
 
 pub(super) fn tell_seconds(stage: &Stage<'_>, detect: Option<f64>, restore: Option<f64>) {

@@ -7,7 +7,6 @@ use crate::{
     names,
     object::{Image, ObjectRef},
     rollback::Track,
-    undo::chain::{Entry, Standing},
 };
 
 /// Where a client's own transaction stands.
@@ -40,11 +39,6 @@ pub(super) fn transaction(tracks: &[Track]) -> Transaction {
         Live::Absent => Transaction::None,
         Live::Unreadable(_) => Transaction::Pending,
     }
-}
-
-/// Whether a client begins its next transaction with the write behind a record.
-pub(super) fn begins_transaction(track: &Track, entry: &Entry) -> bool {
-    entry.header.begins && track.standing(entry) != Some(Standing::Aborted)
 }
 
 fn is_helm_secret(object: &ObjectRef) -> bool {

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use super::observed::Spent;
+use super::{observed::Spent, report};
 use crate::{
-    health::Sightings, names::RecordName, object::ObjectRef, release::ReleaseStatus, rollback::Restore,
+    health::Sightings,
+    names::RecordName,
+    object::ObjectRef,
+    release::ReleaseStatus,
+    rollback::{Restore, Write},
 };
 
 /// The outcome of one step.
@@ -54,4 +58,16 @@ pub struct Notice {
     pub reason: &'static str,
     /// One or two sentences.
     pub message: String,
+}
+
+impl Notice {
+    /// What to tell people once `restore` was done: fields of the object that somebody else had changed too.
+    pub fn of_restore(restore: &Restore) -> Option<Self> {
+        match &restore.write {
+            Write::Update { overridden, .. } if !overridden.is_empty() => {
+                Some(report::overridden(&restore.object, overridden))
+            }
+            _ => None,
+        }
+    }
 }

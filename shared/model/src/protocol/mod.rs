@@ -16,12 +16,17 @@
 //! - After any prefix of the effects, observing and stepping again goes on to the same end.
 
 mod client;
+mod clock;
 mod decision;
+mod log;
 mod observed;
 mod report;
+mod restored;
 mod step;
 mod undoing;
 
+pub use clock::BLIND_AFTER;
 pub use decision::{Decision, Effect, Notice, Wake};
+pub use log::VERIFY_AFTER;
 pub use observed::{Observed, Refusal, Spent};
-pub use step::{VERIFY_AFTER, step};
+pub use step::step;

@@ -7,10 +7,13 @@ use serde_json::Value;
 use crate::{
     health::{Judged, Live, Scene, Sightings},
     names::RecordName,
-    object::{ObjectRef, Position},
+    object::{Image, ObjectRef, Position},
     release::{Attempt, Policy, ReleaseStatus},
     rollback::{Options, Proof, Track},
-    undo::{Operation, chain::Entry},
+    undo::{
+        Operation,
+        chain::{Entry, Standing},
+    },
 };
 
 /// One release, its log and its objects, as the watcher found them.
@@ -30,7 +33,7 @@ pub struct Observed {
     pub spent: Vec<Spent>,
     /// The log position of the LIST that found the records.
     pub cut: Position,
-    /// For how long no new record has been seen.
+    /// For how long no new record has been seen, while anything could be seen.
     pub quiet: Duration,
     /// The state of objects before the revision, by record: what their health is compared with.
     pub baselines: BTreeMap<RecordName, Value>,
@@ -42,7 +45,7 @@ pub struct Observed {
     pub events: Vec<Value>,
     /// What could not be listed, and why: then no verdict falls.
     pub blind: Option<String>,
-    /// The images of the confirmed records; only while rolling back.
+    /// The images that a rollback rests on; only while rolling back.
     pub proofs: BTreeMap<RecordName, Proof>,
     /// Restores that the server refused, and what it said.
     pub refusals: BTreeMap<ObjectRef, Refusal>,
@@ -59,8 +62,8 @@ pub struct Observed {
 pub struct Refusal {
     /// What the server said.
     pub why: String,
-    /// It is time to try again.
-    pub due: bool,
+    /// For how long it is not to be tried again.
+    pub pause: Duration,
 }
 
 /// A record that can be collected.
@@ -85,18 +88,28 @@ impl From<&Entry> for Spent {
 }
 
 impl Observed {
-    /// The objects of the current revision up to its cut.
-    pub fn interval(&self) -> Vec<Track> {
-        let cut = self.status.sealed().unwrap_or(self.cut);
-        self.tracks.iter().filter_map(|track| track.until(cut)).collect()
+    /// The cut of the current revision; where it is not sealed yet, the end of the log.
+    pub fn cut(&self) -> Position {
+        self.status.sealed().unwrap_or(self.cut)
     }
 
-    /// All records after `position`, with their objects.
-    pub fn after(&self, position: Position) -> impl Iterator<Item = (&Track, &Entry)> {
+    /// All records with their objects and what became of each.
+    pub fn log(&self) -> impl Iterator<Item = (&Track, &Entry, Standing)> {
         self.tracks
             .iter()
-            .flat_map(|track| track.entries.iter().map(move |entry| (track, entry)))
-            .filter(move |(_, entry)| entry.position > position)
+            .flat_map(|track| track.records().map(move |(entry, standing)| (track, entry, standing)))
+    }
+
+    /// The records after `position` with what became of each.
+    pub fn after(&self, position: Position) -> impl Iterator<Item = (&Entry, Standing)> {
+        let records = self.tracks.iter().flat_map(Track::records);
+        records.filter(move |(entry, _)| entry.position > position)
+    }
+
+    /// The records that the rollback under way needs the images of, and has not got.
+    pub fn unproven(&self) -> impl Iterator<Item = &Entry> {
+        let needed = self.tracks.iter().flat_map(|track| track.needed(self.cut(), &self.proofs));
+        needed.filter(|entry| !self.proofs.contains_key(&entry.name))
     }
 
     /// What the current revision is to its release.
@@ -113,27 +126,59 @@ impl Observed {
 
     /// What the judge looks at.
     pub fn scene(&self, soaking: bool) -> Scene {
+        let judged = self.tracks.iter().filter_map(|track| self.judged(track));
+        Scene { install: self.attempt() == Attempt::Install, soaking, ..self.around(judged.collect()) }
+    }
+
+    /// The same after a rollback: the objects that were there before the revision.
+    pub fn restored_scene(&self) -> Scene {
+        let was_there = |track: &&Track| {
+            track.confirmed().next().is_some_and(|first| first.header.operation != Operation::Create)
+        };
+        let judged = self.tracks.iter().filter(was_there).map(|track| Judged {
+            object: track.object.clone(),
+            live: self.live(track),
+            baseline: self.baseline(track),
+            deleted: false,
+        });
+        self.around(judged.collect())
+    }
+
+    fn around(&self, judged: Vec<Judged>) -> Scene {
         Scene {
-            judged: self.tracks.iter().filter_map(|track| self.judged(track)).collect(),
+            judged,
             pods: self.pods.clone(),
             replica_sets: self.replica_sets.clone(),
             events: self.events.clone(),
-            install: self.attempt() == Attempt::Install,
-            soaking,
+            ..Scene::default()
         }
     }
 
     fn judged(&self, track: &Track) -> Option<Judged> {
-        let first = track.confirmed().next()?;
         let last = track.confirmed().next_back()?;
-        Some(Judged {
-            object: track.object.clone(),
-            live: match &self.blind {
-                Some(why) => Live::Unreadable(why.clone()),
-                None => track.live.clone(),
-            },
-            baseline: self.baselines.get(&first.name).cloned(),
-            deleted: last.header.operation == Operation::Delete,
-        })
+        // What was looked for by its first record alone may only have another record by now.
+        if track.object.key.name.is_empty() && track.live == Live::Absent {
+            return None;
+        }
+        let deleted = last.header.operation == Operation::Delete;
+        let live = match self.live(track) {
+            // It was deleted; what has its name now is another object.
+            Live::Present(live) if deleted && Image(&live).uid() != last.header.uid.as_deref() => {
+                Live::Absent
+            }
+            live => live,
+        };
+        Some(Judged { object: track.object.clone(), live, baseline: self.baseline(track), deleted })
+    }
+
+    fn live(&self, track: &Track) -> Live {
+        match &self.blind {
+            Some(why) => Live::Unreadable(why.clone()),
+            None => track.live.clone(),
+        }
+    }
+
+    fn baseline(&self, track: &Track) -> Option<Value> {
+        self.baselines.get(&track.confirmed().next()?.name).cloned()
     }
 }

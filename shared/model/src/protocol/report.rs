@@ -6,7 +6,7 @@ use super::{Notice, Observed};
 use crate::{
     health::{Judgement, Verdict, reasons},
     object::ObjectRef,
-    release::{Failure, Past, Phase, ReleaseStatus, Subject, condition},
+    release::{Failure, Past, Phase, ReleaseStatus, Subject, Unrestored, condition},
 };
 
 /// The client marked its own transaction as failed.
@@ -52,19 +52,24 @@ pub(super) fn failed(seen: &Observed, failure: &Failure) -> Notice {
 }
 
 /// The Event on the Release when a revision is over.
-pub(super) fn ended(seen: &Observed, status: &ReleaseStatus) -> Notice {
+pub(super) fn ended(status: &ReleaseStatus) -> Notice {
     let phase = status.phase.unwrap_or(Phase::Open);
-    let objects = seen.tracks.len();
+    let objects = status.history.first().map_or(0, |past| past.objects);
     let revision = status.revision;
     let cause = status.failure.as_ref().map(blame).unwrap_or_default();
-    let message = match phase {
-        Phase::Healthy => format!("Revision {revision} is healthy: {objects} objects"),
-        Phase::RolledBack => {
+    let message = match (phase, &status.held) {
+        (Phase::Healthy, _) => format!("Revision {revision} is healthy: {objects} objects"),
+        (Phase::RolledBack, _) => {
             format!("Revision {revision} was rolled back: {objects} objects. Cause: {cause}")
         }
+        (_, Some(held)) => format!("Revision {revision} failed: {cause}. {}", not_rolled_back(held)),
         _ => format!("Revision {revision} failed and is left as it is: {cause}"),
     };
     Notice { about: None, warning: phase != Phase::Healthy, reason: phase.as_str(), message }
+}
+
+fn not_rolled_back(held: &Unrestored) -> String {
+    format!("Not rolled back, {}: {}", name(&held.object), held.reason)
 }
 
 /// The Event on an object whose fields somebody else had changed too.
@@ -76,28 +81,78 @@ pub(super) fn overridden(object: &ObjectRef, fields: &[String]) -> Notice {
     Notice { about: Some(object.clone()), warning: true, reason: "Overridden", message }
 }
 
+/// What is wrong with the settings and the log of a release.
+pub(super) fn problems(seen: &Observed) -> Vec<String> {
+    let dangling = seen.tracks.iter().filter_map(|track| {
+        let pointer = track.chain.dangling.as_ref()?;
+        Some(format!(
+            "The label {} of {} leads to an undo record that does not exist ({pointer}): if this revision fails it is \
+             not rolled back.",
+            crate::names::UNDO,
+            track.object
+        ))
+    });
+    seen.problems.iter().cloned().chain(dangling).take(LISTED).collect()
+}
+
+/// The first of a list that may be long, each of them short, and how many more there are.
+pub(super) fn bounded(list: impl Iterator<Item = Unrestored>) -> Vec<Unrestored> {
+    let mut all: Vec<_> = list.collect();
+    let more = all.len().saturating_sub(LISTED);
+    all.truncate(LISTED);
+    for Unrestored { reason, .. } in &mut all {
+        reason.truncate(reason.floor_char_boundary(LONGEST));
+    }
+    if more > 0 {
+        all.push(Unrestored { object: Subject::default(), reason: format!("and {more} more") });
+    }
+    all
+}
+
+/// How many things a status lists, and how long what the server says of one may be: a resource has its limits.
+const LISTED: usize = 20;
+const LONGEST: usize = 500;
+
+/// How long a rollback may wait for something before that is news.
+const STALLED_AFTER: SignedDuration = SignedDuration::from_secs(10);
+
 /// Sets message and conditions to what the rest of the status says.
-pub(super) fn summarize(status: &mut ReleaseStatus, judgement: Option<&Judgement>, now: Timestamp) {
-    let Some(phase) = status.phase else { return };
-    let previous = std::mem::take(&mut status.message);
-    status.message = message(status, phase, judgement, previous);
-    let stuck = phase == Phase::RollingBack && !status.unrestored.is_empty();
+pub(super) fn summarize(
+    status: &mut ReleaseStatus,
+    judgement: Option<&Judgement>,
+    held_up: Option<&Unrestored>,
+    now: Timestamp,
+) {
+    let Some(phase) = status.phase else {
+        "Nothing was deployed yet".clone_into(&mut status.message);
+        return;
+    };
+    let decided = status.decided_at.as_ref().map_or(now, |at| at.0);
+    let held_up =
+        held_up.filter(|_| phase == Phase::RollingBack && now.duration_since(decided) >= STALLED_AFTER);
+    status.message = message(status, phase, judgement, held_up);
     let failed = matches!(phase, Phase::RolledBack | Phase::Held | Phase::Notified);
-    let reconciling = phase.is_undecided() || (phase == Phase::RollingBack && !stuck);
+    let reconciling = phase.is_undecided() || (phase == Phase::RollingBack && held_up.is_none());
     let reason = phase.as_str();
     let generation = status.observed_generation;
     let message = status.message.clone();
-    for (type_, is) in
-        [("Ready", phase == Phase::Healthy), ("Reconciling", reconciling), ("Stalled", stuck || failed)]
-    {
+    for (type_, is) in [
+        ("Ready", phase == Phase::Healthy),
+        ("Reconciling", reconciling),
+        ("Stalled", failed || held_up.is_some()),
+    ] {
         condition(&mut status.conditions, type_, is, reason, &message, generation, now);
     }
 }
 
-fn message(status: &ReleaseStatus, phase: Phase, judgement: Option<&Judgement>, previous: String) -> String {
+fn message(
+    status: &ReleaseStatus,
+    phase: Phase,
+    judgement: Option<&Judgement>,
+    held_up: Option<&Unrestored>,
+) -> String {
     let cause = status.failure.as_ref().map(blame).unwrap_or_default();
     let waiting = judgement.map(|judgement| &judgement.verdict);
-    let first = status.unrestored.first().map(|left| format!("{}: {}", name(&left.object), left.reason));
     match (phase, waiting) {
         (Phase::Open | Phase::Progressing | Phase::Soaking, Some(Verdict::Undecided { message })) => {
             format!("Cannot judge for the moment, the clock stands still: {message}")
@@ -109,30 +164,35 @@ fn message(status: &ReleaseStatus, phase: Phase, judgement: Option<&Judgement>, 
         (Phase::Progressing, _) => "Waiting for the objects to become ready".to_owned(),
         (Phase::Soaking, _) => "All objects are ready and must stay so for a while".to_owned(),
         (Phase::Healthy, _) => "Healthy".to_owned(),
-        (Phase::RollingBack, _) => match first {
-            Some(first) => format!("Rolling back is held up by {first}. Cause of the rollback: {cause}"),
+        (Phase::RollingBack, _) => match held_up {
+            Some(first) => format!(
+                "Rolling back is held up by {}: {}. Cause of the rollback: {cause}",
+                name(&first.object),
+                first.reason
+            ),
             None => format!("Rolling back: {cause}"),
         },
         (Phase::RolledBack, _) => rolled_back(status, &cause),
         (Phase::Held, _) => match &status.held {
-            Some(held) => {
-                format!("Not rolled back, {}: {}. It failed: {cause}", name(&held.object), held.reason)
-            }
+            Some(held) => format!("{}. It failed: {cause}", not_rolled_back(held)),
             None => format!("Failed, and held for you to look at: {cause}"),
         },
-        (Phase::Notified, _) if cause.is_empty() => previous,
         (Phase::Notified, _) => format!("Failed, and left as it is: {cause}"),
     }
 }
 
 fn rolled_back(status: &ReleaseStatus, cause: &str) -> String {
     let left = match status.unrestored.len() {
-        0 => String::new(),
-        1 => " 1 object was not restored, see status.unrestored.".to_owned(),
-        n => format!(" {n} objects were not restored, see status.unrestored."),
+        0 => "",
+        1 => " 1 object was not restored, see status.unrestored.",
+        _ => " Some objects were not restored, see status.unrestored.",
     };
     let took = status.history.first().and_then(duration).map(|s| format!(" in {s} s")).unwrap_or_default();
-    format!("Rolled back{took}: {cause}.{left}")
+    let ready = match status.ready.as_str() {
+        "" | "0/0" => String::new(),
+        ready => format!(" Ready again: {ready} of the restored objects."),
+    };
+    format!("Rolled back{took}: {cause}.{ready}{left}")
 }
 
 fn duration(past: &Past) -> Option<i64> {
@@ -146,7 +206,9 @@ fn blame(failure: &Failure) -> String {
 }
 
 fn name(object: &Subject) -> String {
-    if object.namespace.is_empty() {
+    if object.kind.is_empty() {
+        "the cluster".to_owned()
+    } else if object.namespace.is_empty() {
         format!("{} {}", object.kind, object.name)
     } else {
         format!("{} {}/{}", object.kind, object.namespace, object.name)

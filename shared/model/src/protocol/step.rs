@@ -1,6 +1,6 @@
 //! One step in the life of a revision.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -8,29 +8,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     Decision, Effect, Notice, Observed, Wake,
     client::{self, Transaction},
-    observed::Spent,
-    report, undoing,
+    report, restored, undoing,
 };
 use crate::{
     health::{self, Judgement, Verdict},
     object::Position,
-    release::{Action, Attempt, Author, Failure, Fence, Past, Phase, ReleaseStatus},
-    rollback::Track,
-    undo::{
-        Operation,
-        chain::{IN_FLIGHT, Standing},
-    },
+    release::{Action, Attempt, Author, Failure, Fence, Past, Phase, ReleaseStatus, Unrestored},
+    undo::chain::Standing,
 };
 
-/// At what age a record is checked against the server's history, at the latest: the apiserver compacts what is
-/// older than 5 minutes (`--etcd-compaction-interval`), and the check needs time for retries.
-pub const VERIFY_AFTER: Duration = Duration::from_secs(150);
-
 /// How often a release that is under way is looked at.
-const TICK: Duration = Duration::from_secs(1);
-
-/// An observation this much later than the one before counts as a time in which nothing was observed.
-const BLIND_AFTER: Duration = Duration::from_secs(30);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
 /// Decides what becomes of a release.
 pub fn step(seen: &Observed, now: Timestamp) -> Decision {
@@ -53,7 +41,9 @@ pub(super) struct Step<'a> {
     pub(super) notices: Vec<Notice>,
     pub(super) effects: Vec<Effect>,
     pub(super) wake: Wake,
-    judgement: Option<Judgement>,
+    pub(super) judgement: Option<Judgement>,
+    /// What a rollback under way waits for.
+    pub(super) held_up: Option<Unrestored>,
 }
 
 impl<'a> Step<'a> {
@@ -66,52 +56,51 @@ impl<'a> Step<'a> {
             effects: Vec::new(),
             wake: Wake::OnChange,
             judgement: None,
+            held_up: None,
         }
     }
 
     /// Nothing is under way, unless a new record has come.
     fn decided(&mut self) {
-        let boundary = self.boundary();
-        let new: Vec<_> = self.seen.after(boundary).collect();
-        if new.iter().any(|(track, entry)| client::begins_transaction(track, entry)) {
-            self.status.fence = None;
-        }
-        let any = |standing| new.iter().any(|(track, entry)| track.standing(entry) == Some(standing));
-        if any(Standing::Confirmed) {
+        // A revision that was held or only reported is not committed, and yet a write after its cut is the next one's.
+        let boundary = self.status.sealed().unwrap_or(self.status.healthy());
+        self.lower_fence(boundary);
+        let any = |wanted| self.seen.after(boundary).any(|(_, standing)| standing == wanted);
+        let (confirmed, pending) = (any(Standing::Confirmed), any(Standing::Pending));
+        if self.status.phase == Some(Phase::RolledBack) && boundary > self.status.healthy() {
+            restored::watch(self, confirmed || pending);
+        } else if confirmed {
             self.begin(boundary);
             self.open();
-        } else if any(Standing::Pending) {
+        } else if pending {
             self.wake = Wake::After(TICK);
-        } else if self.status.held.is_some() && self.seen.policy.accept_unverified {
+        } else if self.may_try_again() {
             self.status.held = None;
             self.enter(Phase::RollingBack);
         }
     }
 
-    /// Up to where the log belongs to revisions that are over: one that was held or only reported is not committed,
-    /// and yet a write after its cut is the next one's.
-    fn boundary(&self) -> Position {
-        match self.status.phase {
-            Some(Phase::Held | Phase::Notified) => self.status.sealed().unwrap_or(self.status.healthy()),
-            _ => self.status.healthy(),
-        }
+    /// Whether a person has looked at why the rollback is held, and allowed it: a change of the Release since.
+    fn may_try_again(&self) -> bool {
+        self.status.held.is_some()
+            && self.seen.policy.accept_unverified
+            && self.seen.generation != self.status.observed_generation
     }
 
     fn begin(&mut self, boundary: Position) {
         let confirmed = || {
-            self.seen
-                .tracks
-                .iter()
-                .flat_map(|track| track.confirmed())
-                .filter(|entry| entry.position > boundary)
+            let new = self.seen.after(boundary);
+            new.filter(|(_, standing)| *standing == Standing::Confirmed).map(|(entry, _)| &entry.header)
         };
-        let first = confirmed().min_by_key(|entry| entry.position);
+        let first = self.seen.after(boundary).filter(|(_, standing)| *standing == Standing::Confirmed);
+        let first = first.min_by_key(|(entry, _)| entry.position).map(|(entry, _)| &entry.header);
         let author = Author {
-            user: first.map(|entry| entry.header.user.clone()).unwrap_or_default(),
-            tool: confirmed()
-                .filter(|entry| !entry.header.tool.is_empty())
-                .min_by_key(|entry| entry.position)
-                .map(|entry| entry.header.tool.clone())
+            user: first.map(|header| header.user.clone()).unwrap_or_default(),
+            tool: first
+                .into_iter()
+                .chain(confirmed())
+                .find(|header| !header.tool.is_empty())
+                .map(|header| header.tool.clone())
                 .unwrap_or_default(),
         };
         let past = &self.seen.status;
@@ -130,23 +119,34 @@ impl<'a> Step<'a> {
         };
     }
 
+    /// The client that a fence was put up against begins anew.
+    fn lower_fence(&mut self, boundary: Position) {
+        let begins = |(entry, standing): (&crate::undo::chain::Entry, _)| {
+            entry.header.begins && standing != Standing::Aborted
+        };
+        if self.status.fence.is_some() && self.seen.after(boundary).any(begins) {
+            self.status.fence = None;
+        }
+    }
+
     /// The deployer is writing; the judge watches already.
     fn open(&mut self) {
         self.wake = Wake::After(TICK);
-        if self.seen.after(self.boundary()).any(|(track, entry)| client::begins_transaction(track, entry)) {
-            self.status.fence = None;
-        }
+        self.lower_fence(self.status.healthy());
         self.status.attempt = Some(self.seen.attempt());
         let verdict = self.judge(false);
-        let pending = self.seen.tracks.iter().any(|track| track.is_pending());
+        let pending = self.seen.tracks.iter().any(crate::rollback::Track::is_pending);
         let quiet = self.seen.quiet >= self.seen.policy.settle;
         let transaction = client::transaction(&self.seen.tracks);
         let failed = matches!(verdict, Verdict::Failed(_));
+        let undecided = matches!(verdict, Verdict::Undecided { .. });
         let seal = !pending
             && match transaction {
                 Transaction::None => quiet,
                 Transaction::Ended | Transaction::Failed => true,
-                Transaction::Pending => (quiet && failed) || self.seen.quiet >= self.seen.policy.deadline,
+                Transaction::Pending => {
+                    (quiet && failed) || (!undecided && self.seen.quiet >= self.seen.policy.deadline)
+                }
             };
         if !seal {
             return;
@@ -156,9 +156,9 @@ impl<'a> Step<'a> {
             (Verdict::Failed(failure), _) => self.fail(failure, transaction == Transaction::Pending),
             (_, Transaction::Failed) => self.fail(report::client_failed(self.seen), false),
             (_, Transaction::Pending) => self.fail(report::client_gone(self.seen), true),
-            _ => {
+            (verdict, _) => {
                 self.enter(Phase::Progressing);
-                self.judged();
+                self.conclude(verdict);
             }
         }
     }
@@ -167,26 +167,31 @@ impl<'a> Step<'a> {
     fn judged(&mut self) {
         self.wake = Wake::After(TICK);
         let sealed = self.status.sealed().unwrap_or_default();
-        if self.seen.after(sealed).any(|(track, entry)| track.standing(entry) != Some(Standing::Aborted)) {
+        if self.seen.after(sealed).any(|(_, standing)| standing != Standing::Aborted) {
             self.status.sealed_position = None;
             self.status.ready_since = None;
             self.enter(Phase::Open);
-            return;
+            return self.open();
         }
-        let soaking = self.status.phase == Some(Phase::Soaking);
-        match self.judge(soaking) {
+        let verdict = self.judge(self.status.phase == Some(Phase::Soaking));
+        self.conclude(verdict);
+    }
+
+    fn conclude(&mut self, verdict: Verdict) {
+        match verdict {
             Verdict::Failed(failure) => self.fail(failure, false),
             Verdict::Undecided { .. } => {}
             Verdict::Ready => self.soak(),
             Verdict::Waiting { .. } => {
-                if soaking {
+                if self.status.phase == Some(Phase::Soaking) {
                     self.status.ready_since = None;
                     self.enter(Phase::Progressing);
                 }
-                if self.open_for() >= signed(self.seen.policy.deadline)
+                let deadline = self.seen.policy.deadline;
+                if self.open_for() >= signed(deadline)
                     && let Some(judgement) = &self.judgement
                 {
-                    self.fail(health::deadline_failure(judgement, self.seen.policy.deadline), false);
+                    self.fail(health::deadline_failure(judgement, deadline), false);
                 }
             }
         }
@@ -196,19 +201,15 @@ impl<'a> Step<'a> {
         let since = self.status.ready_since.clone().map_or_else(|| round_up(self.now), |since| since.0);
         self.status.ready_since = Some(Time(since));
         if self.now.duration_since(since) >= signed(self.seen.policy.soak) {
-            self.commit();
+            self.status.healthy_revision = Some(self.status.revision);
+            self.end(Phase::Healthy);
         } else if self.status.phase != Some(Phase::Soaking) {
             self.enter(Phase::Soaking);
         }
     }
 
-    fn commit(&mut self) {
-        self.status.healthy_revision = Some(self.status.revision);
-        self.end(Phase::Healthy);
-    }
-
     /// The verdict has fallen. What was seen is stored with the decision, before anything is touched.
-    pub(super) fn fail(&mut self, failure: Failure, client_waits: bool) {
+    fn fail(&mut self, failure: Failure, client_waits: bool) {
         let policy = &self.seen.policy;
         let action = match self.status.attempt {
             _ if policy.suspend => Action::Notify,
@@ -236,105 +237,55 @@ impl<'a> Step<'a> {
     pub(super) fn enter(&mut self, phase: Phase) {
         if phase == Phase::RollingBack {
             self.status.decided_at = Some(Time(self.now));
-            self.status.confirmed = self.confirmed();
             self.wake = Wake::After(Duration::ZERO);
         }
         self.status.phase = Some(phase);
     }
 
-    fn confirmed(&self) -> Vec<String> {
-        let cut = self.status.sealed().unwrap_or(self.seen.cut);
-        let tracks: Vec<_> = self.seen.tracks.iter().filter_map(|track| track.until(cut)).collect();
-        let named: BTreeSet<_> = tracks
-            .iter()
-            .flat_map(|track| &track.entries)
-            .filter_map(|entry| entry.header.undo.as_ref())
-            .collect();
-        let confirmed = tracks.iter().flat_map(Track::confirmed).map(|entry| &entry.name);
-        confirmed.filter(|name| !named.contains(name)).map(ToString::to_string).collect()
-    }
-
     /// Ends the revision and moves it into the history.
     pub(super) fn end(&mut self, phase: Phase) {
-        if matches!(phase, Phase::Healthy | Phase::RolledBack) {
-            self.status.healthy_position.clone_from(&self.status.sealed_position);
+        match (self.status.phase, phase) {
+            (_, Phase::Healthy) => self.close_interval(),
+            // Some objects may be restored: the objects themselves tell which changes still stand.
+            (Some(Phase::RollingBack), Phase::Held | Phase::Notified) => self.status.confirmed.clear(),
+            _ => self.status.confirmed = self.confirmed(),
         }
         let now = Some(Time(self.now));
         let decided_at = self.status.decided_at.clone().or_else(|| now.clone());
         self.status.decided_at.clone_from(&decided_at);
         self.status.phase = Some(phase);
-        self.status.confirmed.clear();
+        let cut = self.seen.cut();
+        let written = self.seen.tracks.iter().filter(|track| {
+            let first = track.confirmed().next();
+            first.is_some_and(|first| first.position <= cut)
+        });
         let past = Past {
             revision: self.status.revision,
             outcome: phase,
             author: self.status.author.clone().unwrap_or_default(),
-            objects: self.seen.interval().iter().filter(|track| track.confirmed().next().is_some()).count()
-                as u64,
+            objects: written.count() as u64,
             opened_at: self.status.opened_at.clone(),
             decided_at,
             ended_at: now,
             failure: self.status.failure.clone(),
             unrestored: self.status.unrestored.clone(),
         };
-        self.status.history.retain(|other| other.revision != past.revision);
-        self.status.history.insert(0, past);
-        self.status.history.truncate(self.seen.policy.history_limit);
-        self.notices.push(report::ended(self.seen, &self.status));
+        self.status.remember(past, self.seen.policy.history_limit);
+        self.notices.push(report::ended(&self.status));
         self.wake = Wake::After(Duration::ZERO);
     }
 
-    /// Judges the objects, and lets the clocks stand still over a time in which they could not be observed.
-    fn judge(&mut self, soaking: bool) -> Verdict {
-        let since_last = self.seen.since_last.unwrap_or_default();
-        let mut sightings = self.seen.sightings.clone();
-        if since_last > BLIND_AFTER {
-            sightings.stand_still(since_last);
-        }
-        let judgement = health::judge(&self.seen.scene(soaking), &sightings, self.now);
-        self.status.ready = format!("{}/{}", judgement.ready, judgement.total);
-        let verdict = judgement.verdict.clone();
-        self.judgement = Some(judgement);
-        if since_last > BLIND_AFTER || matches!(verdict, Verdict::Undecided { .. }) {
-            let stood = since_last.as_secs() + u64::from(since_last.subsec_nanos() > 0);
-            self.status.frozen_seconds += stood;
-            if let Some(since) = &mut self.status.ready_since {
-                since.0 += SignedDuration::from_secs(i64::try_from(stood).unwrap_or(i64::MAX));
-            }
-        }
-        verdict
-    }
-
-    /// How long the revision has been observed.
-    fn open_for(&self) -> SignedDuration {
-        let opened = self.status.opened_at.as_ref().map_or(self.now, |at| at.0);
-        self.now.duration_since(opened) - signed(Duration::from_secs(self.status.frozen_seconds))
-    }
-
-    /// Looks after the records themselves: verified before the server forgets, collected when of no more use.
-    fn keep_log(&mut self) {
-        let healthy = self.seen.status.healthy();
-        for (track, entry) in self.seen.after(healthy) {
-            match track.standing(entry) {
-                Some(Standing::Aborted) if entry.age >= IN_FLIGHT => {
-                    self.effects.push(Effect::Collect(Spent::from(entry)));
-                }
-                Some(Standing::Confirmed)
-                    if entry.verified.is_none()
-                        && entry.age >= VERIFY_AFTER
-                        && entry.header.operation != Operation::Create =>
-                {
-                    self.effects.push(Effect::Verify(entry.name.clone()));
-                }
-                _ => {}
-            }
-        }
-        self.effects.extend(self.seen.spent.iter().cloned().map(Effect::Collect));
+    /// Everything up to the cut is committed or rolled back: its records may go.
+    pub(super) fn close_interval(&mut self) {
+        self.status.healthy_position.clone_from(&self.status.sealed_position);
+        self.status.confirmed.clear();
+        self.wake = Wake::After(Duration::ZERO);
     }
 
     fn finish(mut self) -> Decision {
         self.status.observed_generation = self.seen.generation;
-        self.status.problems.clone_from(&self.seen.problems);
-        report::summarize(&mut self.status, self.judgement.as_ref(), self.now);
+        self.status.problems = report::problems(self.seen);
+        report::summarize(&mut self.status, self.judgement.as_ref(), self.held_up.as_ref(), self.now);
         Decision {
             status: self.status,
             notices: self.notices,
@@ -345,7 +296,7 @@ impl<'a> Step<'a> {
     }
 }
 
-fn signed(duration: Duration) -> SignedDuration {
+pub(super) fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 

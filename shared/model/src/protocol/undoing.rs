@@ -2,58 +2,95 @@
 
 use std::time::Duration;
 
-use super::{Effect, Notice, Wake, report, step::Step};
+use jiff::SignedDuration;
+
+use super::{Effect, Wake, observed::Refusal, step::Step};
 use crate::{
-    release::{Phase, Unrestored},
-    rollback::{Plan, Restore, Write, plan},
+    release::{Phase, Subject, Unrestored},
+    rollback::{Plan, Restore, plan},
+    undo::chain::Standing,
 };
 
 /// How soon the next wave follows: at once, for each is planned from a fresh look.
 const NEXT_WAVE: Duration = Duration::ZERO;
-/// How often something is looked at that others must finish first, or that the server refuses.
-const WAITING: Duration = Duration::from_secs(1);
+/// How often something is looked at that others must finish first: the less often the longer it takes.
+const WAITING: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_secs(1), SignedDuration::from_secs(15));
+/// How long a rollback that does not get on keeps the next revision waiting.
+const GIVES_WAY: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) fn rolling_back(step: &mut Step<'_>) {
-    step.wake = Wake::After(WAITING);
-    if step.seen.blind.is_some() {
-        return;
+    if step.seen.policy.suspend {
+        return step.end(Phase::Notified);
     }
-    let plan = plan(&step.seen.interval(), &step.seen.proofs, &step.seen.pods, step.seen.options);
-    step.status.unrestored = listed(step, &plan);
+    let seen = step.seen;
+    let mut plan = plan(&seen.tracks, seen.cut(), &seen.proofs, &seen.pods, seen.options);
+    if let Some(why) = &seen.blind {
+        // Whether pods keep a workload from going back cannot be told.
+        plan.waiting.push(Unrestored { object: Subject::default(), reason: why.clone() });
+    }
+    let refusal = |restore: &Restore| seen.refusals.get(&restore.object);
+    let refused = refused(&plan, refusal);
+    step.held_up = refused.first().or(plan.waiting.first()).cloned();
+    let left = [&plan.unrestored, &plan.yielded, &plan.waiting, &refused];
+    step.status.unrestored = super::report::bounded(left.into_iter().flatten().cloned());
     if let Some(hold) = plan.hold {
-        step.status.held = Some(Unrestored { object: (&hold.object).into(), reason: hold.reason });
-        step.end(Phase::Held);
-    } else if plan.writes.is_empty() && plan.waiting.is_empty() {
-        step.end(Phase::RolledBack);
-    } else {
-        let refusal = |restore: &Restore| step.seen.refusals.get(&restore.object);
-        let wave = plan.wave(
-            |restore| refusal(restore).is_some(),
-            |restore| refusal(restore).is_some_and(|refusal| refusal.due),
-        );
-        if !wave.is_empty() {
-            step.wake = Wake::After(NEXT_WAVE);
+        step.status.held = Some(hold);
+        return step.end(Phase::Held);
+    }
+    if plan.writes.is_empty() && plan.waiting.is_empty() {
+        return end(step, plan.yielded);
+    }
+    let wave = plan.wave(
+        |restore| refusal(restore).is_some(),
+        |restore| refusal(restore).is_some_and(|refusal| refusal.pause.is_zero()),
+    );
+    let gets_on = wave.iter().any(|restore| refusal(restore).is_none());
+    if !gets_on && gives_way(step) {
+        let held_up = step.held_up.clone().into_iter().collect();
+        return end(step, held_up);
+    }
+    step.wake = Wake::After(if wave.is_empty() { pause(step, &plan) } else { NEXT_WAVE });
+    step.effects.extend(wave.into_iter().cloned().map(Effect::Restore));
+}
+
+/// Nothing is left to do. Where something is left over the revision is not rolled back: the next one, which goes on from
+/// there, has the same state to go back to.
+fn end(step: &mut Step<'_>, left_over: Vec<Unrestored>) {
+    match left_over.into_iter().next() {
+        Some(first) => {
+            step.status.held = Some(first);
+            step.end(Phase::Held);
         }
-        step.notices.extend(wave.iter().filter_map(|restore| overridden(restore)));
-        step.effects.extend(wave.into_iter().cloned().map(Effect::Restore));
+        None => step.end(Phase::RolledBack),
     }
 }
 
-/// Everything that is not restored yet and not about to be, with the reason.
-fn listed(step: &Step<'_>, plan: &Plan) -> Vec<Unrestored> {
+/// What the server refuses, with what it says.
+fn refused<'a>(plan: &Plan, refusal: impl Fn(&Restore) -> Option<&'a Refusal>) -> Vec<Unrestored> {
     let refused = plan.writes.iter().filter_map(|restore| {
-        let refusal = step.seen.refusals.get(&restore.object)?;
-        let reason = format!("the server refuses it, it is tried again: {}", refusal.why);
+        let reason = format!("the server refuses it, it is tried again: {}", refusal(restore)?.why);
         Some(Unrestored { object: (&restore.object).into(), reason })
     });
-    plan.unrestored.iter().cloned().chain(plan.waiting.iter().cloned()).chain(refused).collect()
+    refused.collect()
 }
 
-fn overridden(restore: &Restore) -> Option<Notice> {
-    match &restore.write {
-        Write::Update { overridden, .. } if !overridden.is_empty() => {
-            Some(report::overridden(&restore.object, overridden))
-        }
-        _ => None,
-    }
+/// Whether a deployer has gone on while the rollback did not.
+fn gives_way(step: &Step<'_>) -> bool {
+    let cut = step.seen.cut();
+    rolls_for(step) >= GIVES_WAY && step.seen.after(cut).any(|(_, standing)| standing == Standing::Confirmed)
+}
+
+fn pause(step: &Step<'_>, plan: &Plan) -> Duration {
+    let (least, most) = WAITING;
+    let pause = (rolls_for(step) / 16).clamp(least, most);
+    let waiting = (!plan.waiting.is_empty()).then(|| Duration::try_from(pause).unwrap_or_default());
+    let refusals = step.seen.refusals.values().map(|refusal| refusal.pause);
+    refusals.chain(waiting).min().unwrap_or_default().max(Duration::from_millis(100))
+}
+
+/// For how long the rollback is under way.
+fn rolls_for(step: &Step<'_>) -> SignedDuration {
+    let decided = step.status.decided_at.as_ref();
+    decided.map_or(SignedDuration::ZERO, |decided| step.now.duration_since(decided.0))
 }

@@ -30,8 +30,8 @@ pub struct ReleaseStatus {
     /// Log position at which the current revision was cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed_position: Option<String>,
-    /// The records that the rollback under way undoes, as far as no other record of the revision names them: fixed
-    /// when it was decided, for a restored object tells no more what was done to it.
+    /// The records since the last healthy revision that took effect, as far as none of the others names them. Kept, for
+    /// the objects may not tell any more: others may delete them, and the rollback restores them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub confirmed: Vec<String>,
     /// Whether the current revision is a first install or an upgrade.
@@ -49,10 +49,13 @@ pub struct ReleaseStatus {
     /// How long the clocks of the current revision stood still because nothing could be observed, in seconds.
     #[serde(skip_serializing_if = "is_zero")]
     pub frozen_seconds: u64,
+    /// Since when objects of the current revision cannot be observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undecided_since: Option<Time>,
     /// When the verdict fell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided_at: Option<Time>,
-    /// How many of the judged objects are ready, such as `5/7`.
+    /// How many of the judged objects are ready, such as `5/7`; after a rollback, of those that were restored.
     pub ready: String,
     /// One line for people: what is going on, or what happened and what to do next.
     pub message: String,
@@ -95,11 +98,25 @@ impl ReleaseStatus {
         self.sealed_position.as_deref().and_then(Position::parse)
     }
 
+    /// Moves a decided revision into the history.
+    pub fn remember(&mut self, past: Past, limit: usize) {
+        self.history.retain(|other| other.revision != past.revision);
+        self.history.insert(0, past);
+        self.history.truncate(limit);
+        for past in self.history.iter_mut().skip(DETAILED) {
+            past.unrestored.clear();
+            past.failure.iter_mut().for_each(|failure| failure.evidence.clear());
+        }
+    }
+
     /// The revision that a write belongs to which arrives now, as far as this status tells.
     pub fn revision_of_next_write(&self) -> u64 {
         if self.phase.is_some_and(Phase::is_undecided) { self.revision } else { self.revision + 1 }
     }
 }
+
+/// How many revisions of the history keep all details: a resource has its limits.
+const DETAILED: usize = 10;
 
 /// Where a revision stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -195,7 +212,7 @@ impl From<&ObjectRef> for Subject {
 pub struct Failure {
     /// The object to blame.
     pub object: Subject,
-    /// One word, stable: see [`crate::health::reasons`].
+    /// One word, stable, such as `ImageNotFound`.
     pub reason: String,
     /// One sentence with the cause, as the kubelet or a controller tells it.
     pub message: String,

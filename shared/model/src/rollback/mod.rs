@@ -1,19 +1,25 @@
 //! From the log of a revision and the live objects to the writes that put everything back.
 
+mod changes;
 mod object;
 mod order;
 mod plan;
 mod stuck;
 
-pub use plan::{Hold, Options, Plan, Proof, Restore, Write, plan};
+use std::collections::{BTreeMap, BTreeSet};
 
+pub use plan::{Options, Plan, Proof, Restore, Write, plan};
+
+use self::changes::Changes;
 use crate::{
     health::Live,
+    names::RecordName,
     object::{ObjectRef, Position},
     undo::chain::{Chain, Entry, Standing},
 };
 
-/// One object of a release with its records of the interval, oldest first, and what the server says of it now.
+/// One object of a release with its records since the last healthy revision, oldest first, and what the server says of
+/// it now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Track {
     /// The object.
@@ -27,41 +33,31 @@ pub struct Track {
 }
 
 impl Track {
+    /// The records with what became of each, oldest first.
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = (&Entry, Standing)> {
+        self.entries.iter().zip(self.chain.standings.iter().copied())
+    }
+
     /// The records that took effect, oldest first.
     pub fn confirmed(&self) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.with(Standing::Confirmed)
+        self.records().filter(|(_, standing)| *standing == Standing::Confirmed).map(|(entry, _)| entry)
+    }
+
+    /// Leaves only the records for which `keep` holds.
+    pub fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+        let mut kept = self.entries.iter().map(&keep).collect::<Vec<_>>().into_iter();
+        self.chain.standings.retain(|_| kept.next().unwrap_or(true));
+        self.entries.retain(keep);
     }
 
     /// Whether a write of it may still commit.
     pub fn is_pending(&self) -> bool {
-        self.with(Standing::Pending).next().is_some()
+        self.chain.standings.contains(&Standing::Pending)
     }
 
-    /// What became of one of its records.
-    pub fn standing(&self, entry: &Entry) -> Option<Standing> {
-        let index = self.entries.iter().position(|other| other.name == entry.name)?;
-        self.chain.standings.get(index).copied()
-    }
-
-    /// The records up to `position`; `None` if there are none.
-    pub fn until(&self, position: Position) -> Option<Self> {
-        let within = self.entries.partition_point(|entry| entry.position <= position);
-        (within > 0).then(|| Self {
-            object: self.object.clone(),
-            entries: self.entries.iter().take(within).cloned().collect(),
-            chain: Chain {
-                standings: self.chain.standings.iter().take(within).copied().collect(),
-                dangling: self.chain.dangling.clone(),
-            },
-            live: self.live.clone(),
-        })
-    }
-
-    fn with(&self, standing: Standing) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.entries
-            .iter()
-            .zip(&self.chain.standings)
-            .filter(move |(_, s)| **s == standing)
-            .map(|(entry, _)| entry)
+    /// The records up to `cut` whose images a rollback rests on, as far as `proofs` tell by now which to believe.
+    pub fn needed(&self, cut: Position, proofs: &BTreeMap<RecordName, Proof>) -> Vec<&Entry> {
+        let names: BTreeSet<_> = Changes::of(self, cut, proofs).needed().map(|entry| &entry.name).collect();
+        self.entries.iter().filter(|entry| names.contains(&entry.name)).collect()
     }
 }

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Options, Proof, Track, Write};
+use super::{Options, Proof, Write, changes::Changes};
 use crate::{
     health::Live,
     names::{self, RecordName},
-    object::{Image, ObjectRef},
-    undo::{Operation, Record, chain::Entry, merge, ownership},
+    object::{Image, ObjectRef, same_content},
+    undo::{Operation, Record, chain, merge, ownership},
 };
 
 /// What is to happen with the object.
 pub(super) enum Next {
-    /// It is as it was before.
+    /// It is as it was before, or was so before others went on from there.
     Done,
     /// This brings it nearer.
     Write(Write),
@@ -22,34 +22,47 @@ pub(super) enum Next {
     Wait(String),
     /// It stays as it is.
     Leave(String),
+    /// A deployer has written it again: it is the next revision's.
+    Yield(String),
 }
 
-pub(super) fn next(track: &Track, proofs: &BTreeMap<RecordName, Proof>, options: Options) -> Next {
-    let Some(first) = track.confirmed().next() else { return Next::Done };
-    let live = match &track.live {
-        Live::Unreadable(why) => return Next::Wait(format!("cannot be read: {why}")),
-        Live::Absent => None,
+pub(super) fn next(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, options: Options) -> Next {
+    let live = match changes.live {
+        Live::Unreadable(why) if changes.uncertain || !changes.records.is_empty() => {
+            return Next::Wait(format!("cannot be read: {why}"));
+        }
+        Live::Unreadable(_) | Live::Absent => None,
         Live::Present(object) => Some(object),
     };
+    let Some(first) = changes.records.first() else { return Next::Done };
+    if let Some(next) = changes.next {
+        return yielded(changes, next);
+    }
+    if let Some(reason) = live.and_then(|object| out_of_reach(changes, object)) {
+        return Next::Leave(reason);
+    }
     if first.header.operation == Operation::Create {
         return match live {
-            // Without a pointer it was confirmed by its age: a controller has replaced the labels since.
-            Some(object) if is_of_release(track, object) || Image(object).undo().is_none() => {
-                take_down(&track.object, object, false)
+            Some(object) if is_created(changes, object) || chain::is_made(first, object) => {
+                take_down(changes.object, object, false)
             }
+            Some(object) if changes.wrote(Image(object).uid()) => Next::Leave(REPLACED.to_owned()),
             _ => Next::Done,
         };
     }
-    if PRIVILEGE.contains(&track.object.key.group.as_str()) && !options.restore_rbac {
+    if PRIVILEGE.contains(&changes.object.key.group.as_str()) && !options.restore_rbac {
         return Next::Leave(
-            "roles and bindings are restored only when the watcher runs with --restore-rbac".to_owned(),
+            "roles, bindings and admission configurations are restored only when the watcher runs with --restore-rbac"
+                .to_owned(),
         );
     }
-    let uid = first.header.uid.as_deref();
-    let records = records_of(track, proofs, uid);
+    let records = changes.images(proofs);
     match live {
-        Some(object) if Image(object).uid() == uid => put_back(object, &records),
-        Some(object) if is_of_release(track, object) => take_down(&track.object, object, true),
+        Some(object) if Image(object).uid() == first.header.uid.as_deref() => {
+            put_back(changes, object, &records)
+        }
+        Some(object) if is_created(changes, object) => take_down(changes.object, object, true),
+        Some(object) if changes.wrote(Image(object).uid()) => Next::Leave(REPLACED.to_owned()),
         Some(object) => created_again(object, &records),
         None => match image_before(&records) {
             Some(image) => Next::Write(Write::Create { body: merge::to_create(&image) }),
@@ -58,22 +71,37 @@ pub(super) fn next(track: &Track, proofs: &BTreeMap<RecordName, Proof>, options:
     }
 }
 
-const PRIVILEGE: [&str; 1] = ["rbac.authorization.k8s.io"];
+const PRIVILEGE: [&str; 2] = ["rbac.authorization.k8s.io", "admissionregistration.k8s.io"];
 
 /// Kinds that hold data of their own: taken down only on request.
 const PROTECTED: [(&str, &str); 3] =
     [("", "PersistentVolumeClaim"), ("apiextensions.k8s.io", "CustomResourceDefinition"), ("", "Namespace")];
 
-/// Whether the release made this very object, or made it what it is.
-fn is_of_release(track: &Track, live: &Value) -> bool {
-    let (pointer, uid) = (Image(live).undo(), Image(live).uid());
-    let made = |entry: &Entry| pointer.as_ref() == Some(&entry.name);
-    let changed = |entry: &Entry| {
-        entry.header.operation != Operation::Delete
-            && entry.header.uid.is_some()
-            && entry.header.uid.as_deref() == uid
-    };
-    track.confirmed().any(made) || track.confirmed().skip(1).any(changed)
+const REPLACED: &str = "was replaced by another object that is not of this release";
+
+fn yielded(changes: &Changes<'_>, next: &chain::Entry) -> Next {
+    if changes.was_restored_before(next) {
+        return Next::Done;
+    }
+    Next::Yield(format!("was written again by {} while it was rolled back", next.header.user))
+}
+
+/// Why the records cannot be undone on the live object.
+fn out_of_reach(changes: &Changes<'_>, live: &Value) -> Option<String> {
+    if Image(live).undo().is_some_and(|pointer| !changes.knows(&pointer)) {
+        return Some("was written since by another release".to_owned());
+    }
+    let mut versions = changes.needed().map(|entry| &entry.header.object.version);
+    versions
+        .find(|version| **version != changes.object.version)
+        .map(|version| format!("was written as {version} and as {}: {MIXED}", changes.object.version))
+}
+
+const MIXED: &str = "states in two versions of an API cannot be compared";
+
+/// Whether the release made this very object.
+fn is_created(changes: &Changes<'_>, live: &Value) -> bool {
+    changes.created(Image(live).uid(), Image(live).undo().as_ref())
 }
 
 fn take_down(object: &ObjectRef, live: &Value, replaced: bool) -> Next {
@@ -99,36 +127,42 @@ fn take_down(object: &ObjectRef, live: &Value, replaced: bool) -> Next {
     })
 }
 
-/// The records of the object with this uid, oldest first.
-fn records_of<'a>(
-    track: &Track,
-    proofs: &'a BTreeMap<RecordName, Proof>,
-    uid: Option<&str>,
-) -> Vec<&'a Record> {
-    track
-        .confirmed()
-        .filter(|entry| entry.header.uid.as_deref() == uid && entry.header.operation != Operation::Create)
-        .filter_map(|entry| match proofs.get(&entry.name) {
-            Some(Proof::Verified(record) | Proof::Unverified(record, _)) => Some(record),
-            Some(Proof::Refuted(_)) | None => None,
-        })
-        .collect()
-}
-
 /// The object is still there: undo what the release changed, then give the fields back to their owners.
-fn put_back(live: &Value, records: &[&Record]) -> Next {
+fn put_back(changes: &Changes<'_>, live: &Value, records: &[&Record]) -> Next {
     if Image(live).is_terminating() {
         return Next::Wait("is being deleted; it is created again when it is gone".to_owned());
     }
-    let (body, overridden) = undo_all(live.clone(), records);
-    if !merge::same(&body, live) {
-        return Next::Write(Write::Update { body, overridden });
+    if !is_restored(changes, live, records) {
+        let (body, overridden) = undo_all(live.clone(), records);
+        if !merge::same(&body, live) {
+            return Next::Write(Write::Update { body, overridden });
+        }
     }
-    own(live, ownership::restored_all(live, changes(records)))
+    own(live, ownership::restored_all(live, pairs(records)))
+}
+
+/// Whether the object was put back already. What others have changed since is theirs: who undoes it again and again
+/// has begun a fight.
+fn is_restored(changes: &Changes<'_>, live: &Value, records: &[&Record]) -> bool {
+    let last = records.iter().rev().find(|record| record.header.replicas.is_none());
+    let (Some(before), Some(last)) = (changes.pointer_before(), last) else {
+        // A scale moves no pointer; it is undone where it still stands.
+        let last = records.last().and_then(|record| record.header.replicas);
+        let now = live.pointer("/spec/replicas").and_then(Value::as_i64);
+        return last.is_some_and(|last| now != Some(last.after));
+    };
+    let pointer = Image(live).undo();
+    pointer.as_ref() == before && (pointer.is_some() || !is_as_left(live, last))
+}
+
+/// Whether the object has everything that its last write made of it: then its labels were only taken off.
+fn is_as_left(live: &Value, last: &Record) -> bool {
+    let (Some(before), Some(after)) = (&last.body.before, &last.body.after) else { return true };
+    same_content(&merge::undo(live, after, before).object, live)
 }
 
 /// What each record changed, newest first.
-fn changes<'a>(records: &'a [&Record]) -> impl Iterator<Item = (&'a Value, &'a Value)> {
+fn pairs<'a>(records: &'a [&Record]) -> impl Iterator<Item = (&'a Value, &'a Value)> {
     let images =
         records.iter().rev().filter(|record| record.header.replicas.is_none()).map(|record| &record.body);
     images.filter_map(|body| Some((body.before.as_ref()?, body.after.as_ref()?)))
@@ -174,13 +208,19 @@ fn image_before(records: &[&Record]) -> Option<Value> {
 }
 
 /// Another object of the name is there, not of the release: it is the one that the rollback created, or someone
-/// else's.
+/// else's. Without a pointer to tell them apart it is ours only while we own something of it, or if all of it was so
+/// before.
 fn created_again(live: &Value, records: &[&Record]) -> Next {
-    let pointer = image_before(records).map(|image| Image(&image).undo());
-    match (last_image(records), pointer) {
-        (Some(last), Some(pointer)) if Image(live).undo() == pointer => {
-            own(live, ownership::recreated(live, last, changes(records)))
-        }
-        _ => Next::Leave("was replaced by another object that is not of this release".to_owned()),
+    let (Some(last), Some(before)) = (last_image(records), image_before(records)) else {
+        return Next::Leave(REPLACED.to_owned());
+    };
+    let pointer = Image(live).undo();
+    let is_ours = Image(live).managers().any(|manager| manager == names::FIELD_MANAGER);
+    let is_made_again =
+        pointer == Image(&before).undo() && (pointer.is_some() || is_ours || same_content(live, &before));
+    if is_made_again {
+        own(live, ownership::recreated(live, last, pairs(records)))
+    } else {
+        Next::Leave(REPLACED.to_owned())
     }
 }

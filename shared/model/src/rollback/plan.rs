@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Track, object, order::rank, stuck};
+use super::{Track, changes::Changes, object, order::rank, stuck};
 use crate::{
     names::RecordName,
-    object::ObjectRef,
+    object::{ObjectRef, Position},
     release::Unrestored,
-    undo::{Operation, Record},
+    undo::Record,
 };
 
 /// One write that brings an object nearer to its state before the revision.
@@ -64,6 +64,18 @@ pub enum Proof {
     Unverified(Record, String),
     /// The server had stored something else, or the record cannot be read: nothing of it is believed.
     Refuted(String),
+    /// Not known yet: the server did not answer; the text says what it said.
+    Unknown(String),
+}
+
+impl Proof {
+    /// The record, if it may be believed by somebody.
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Verified(record) | Self::Unverified(record, _) => Some(record),
+            Self::Refuted(_) | Self::Unknown(_) => None,
+        }
+    }
 }
 
 /// What the operator has allowed.
@@ -84,94 +96,73 @@ pub struct Plan {
     pub waiting: Vec<Unrestored>,
     /// Objects that will not be restored, and why.
     pub unrestored: Vec<Unrestored>,
+    /// Objects that deployers have written again before they were restored: they are the next revision's.
+    pub yielded: Vec<Unrestored>,
     /// The before-state of something is not known for certain: no object may be touched.
-    pub hold: Option<Hold>,
+    pub hold: Option<Unrestored>,
 }
 
-/// Why a rollback must not go on by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
-    /// The object whose before-state is in doubt.
-    pub object: ObjectRef,
-    /// Why, and what to do about it.
-    pub reason: String,
-}
-
-/// Plans the rollback of `tracks`; `proofs` holds the images of their confirmed records, `pods` those of the
-/// namespaces concerned.
+/// Plans the rollback of what lies in `tracks` up to `cut`; `proofs` holds the images of the records that it rests on,
+/// `pods` those of the namespaces concerned.
 pub fn plan(
     tracks: &[Track],
+    cut: Position,
     proofs: &BTreeMap<RecordName, Proof>,
     pods: &[Value],
     options: Options,
 ) -> Plan {
     let mut plan = Plan::default();
+    let mut unproven = Vec::new();
     for track in tracks {
-        let track = &believed(track, proofs, &mut plan.unrestored);
-        if let Some(reason) = doubt(track, proofs, options) {
-            return Plan { hold: Some(Hold { object: track.object.clone(), reason }), ..Plan::default() };
+        let changes = Changes::of(track, cut, proofs);
+        let listed = |reason| Unrestored { object: (&track.object).into(), reason };
+        match doubt(&changes, proofs, options) {
+            Some(Doubt::Lasting(reason)) => return Plan { hold: Some(listed(reason)), ..Plan::default() },
+            Some(Doubt::Passing(reason)) => unproven.push(listed(reason)),
+            None => {}
         }
-        match object::next(track, proofs, options) {
-            object::Next::Done => stuck::free(track, pods, &mut plan),
+        plan.unrestored.extend(changes.refuted.iter().map(|(entry, why)| {
+            listed(format!("the undo record {} is not believed and was left out: {why}", entry.name))
+        }));
+        match object::next(&changes, proofs, options) {
+            object::Next::Done => stuck::free(&changes, pods, &mut plan),
             object::Next::Write(write) => plan.writes.push(Restore { object: track.object.clone(), write }),
-            object::Next::Wait(reason) => plan.waiting.push(listed(track, reason)),
-            object::Next::Leave(reason) => plan.unrestored.push(listed(track, reason)),
+            object::Next::Wait(reason) => plan.waiting.push(listed(reason)),
+            object::Next::Leave(reason) => plan.unrestored.push(listed(reason)),
+            object::Next::Yield(reason) => plan.yielded.push(listed(reason)),
         }
     }
-    plan
+    // Nothing is touched before it is known that everything can be.
+    if unproven.is_empty() { plan } else { Plan { waiting: unproven, ..Plan::default() } }
 }
 
-fn listed(track: &Track, reason: String) -> Unrestored {
-    Unrestored { object: (&track.object).into(), reason }
+/// Why the state of an object before the revision is not known for certain.
+enum Doubt {
+    Lasting(String),
+    Passing(String),
 }
 
-/// The track without refuted claims that nothing but the object's absence, or its replicas, seemed to confirm: anyone
-/// who can reach the webhook could have made them. Where the object itself carries the record's name the claim stays,
-/// and holds the release.
-fn believed(track: &Track, proofs: &BTreeMap<RecordName, Proof>, reported: &mut Vec<Unrestored>) -> Track {
-    let mut track = track.clone();
-    let mut kept = track.entries.iter().map(|entry| {
-        let Some(Proof::Refuted(why)) = proofs.get(&entry.name) else { return true };
-        let claim = matches!(entry.header.operation, Operation::Delete | Operation::Scale);
-        if claim {
-            let reason = format!("the undo record {} is not believed and was left out: {why}", entry.name);
-            reported.push(Unrestored { object: (&track.object).into(), reason });
-        }
-        !claim
-    });
-    let kept: Vec<_> = kept.by_ref().collect();
-    let mut flags = kept.iter();
-    track.entries.retain(|_| flags.next().copied().unwrap_or(true));
-    let mut flags = kept.iter();
-    track.chain.standings.retain(|_| flags.next().copied().unwrap_or(true));
-    track
-}
-
-/// Why the state of the object before the interval is not known for certain.
-fn doubt(track: &Track, proofs: &BTreeMap<RecordName, Proof>, options: Options) -> Option<String> {
-    if let Some(pointer) = &track.chain.dangling {
-        return Some(format!(
-            "its label {} names the undo record {pointer}, which does not exist: what it was before cannot be told",
+fn doubt(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, options: Options) -> Option<Doubt> {
+    if let Some(pointer) = changes.dangling {
+        return Some(Doubt::Lasting(format!(
+            "its label {} leads to an undo record that does not exist ({pointer}): what it was before cannot be told",
             crate::names::UNDO
-        ));
+        )));
     }
-    // An object that the release created has no state before it.
-    let mut confirmed = track.confirmed().peekable();
-    if confirmed.peek().is_none_or(|first| first.header.operation == Operation::Create) {
-        return None;
-    }
-    confirmed.find_map(|entry| match proofs.get(&entry.name) {
-        _ if entry.header.operation == Operation::Create => None,
+    changes.needed().find_map(|entry| match proofs.get(&entry.name) {
         Some(Proof::Verified(_)) => None,
         Some(Proof::Unverified(..)) if options.accept_unverified => None,
-        Some(Proof::Unverified(_, why)) => Some(format!(
+        Some(Proof::Unverified(_, why)) => Some(Doubt::Lasting(format!(
             "its state before could not be checked against the server's own history ({why}); \
              set spec.acceptUnverified of the Release to roll back all the same"
-        )),
+        ))),
         Some(Proof::Refuted(why)) => {
-            Some(format!("its undo record {} is not to be believed: {why}", entry.name))
+            Some(Doubt::Lasting(format!("its undo record {} is not to be believed: {why}", entry.name)))
         }
-        None => Some(format!("its undo record {} could not be read", entry.name)),
+        Some(Proof::Unknown(why)) => {
+            Some(Doubt::Passing(format!("its undo record {} could not be checked yet: {why}", entry.name)))
+        }
+        None => Some(Doubt::Passing(format!("its undo record {} is not read yet", entry.name))),
     })
 }
 

@@ -1,8 +1,9 @@
 //! Workloads that do not heal by their spec alone.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Plan, Restore, Track, Write};
+use super::{Plan, Restore, Write, changes::Changes};
 use crate::{
     health::Live,
     object::{Image, ObjectKey, ObjectRef},
@@ -10,18 +11,19 @@ use crate::{
 };
 
 /// Adds the deletion of pods that keep a restored StatefulSet from rolling back: the controller waits for an unready
-/// pod of the bad revision forever (kubernetes#67250), and with `OnDelete` it never replaces pods by itself.
-pub(super) fn free(track: &Track, pods: &[Value], plan: &mut Plan) {
-    let Live::Present(workload) = &track.live else { return };
-    if (track.object.key.group.as_str(), track.object.kind.as_str()) != ("apps", "StatefulSet")
-        || track.confirmed().next().is_none()
+/// pod of the bad revision forever (kubernetes#67250), and with `OnDelete` it never replaces pods by itself. Pods that
+/// were there before the revision are none of its doing.
+pub(super) fn free(changes: &Changes<'_>, pods: &[Value], plan: &mut Plan) {
+    let (Live::Present(workload), Some(first)) = (changes.live, changes.records.first()) else { return };
+    if (changes.object.key.group.as_str(), changes.object.kind.as_str()) != ("apps", "StatefulSet")
+        || changes.next.is_some()
     {
         return;
     }
     let observed = workload.pointer("/status/observedGeneration").and_then(Value::as_i64);
     if observed < Image(workload).generation() {
         plan.waiting.push(Unrestored {
-            object: (&track.object).into(),
+            object: changes.object.into(),
             reason: "waits for its controller to see the restored spec".to_owned(),
         });
         return;
@@ -32,6 +34,7 @@ pub(super) fn free(track: &Track, pods: &[Value], plan: &mut Plan) {
     let stuck = pods.iter().filter(|pod| {
         Image(pod).controller() == Image(workload).uid()
             && Image(pod).label("controller-revision-hash") != update
+            && created(pod).is_some_and(|created| created >= first.created)
             && ordinal(pod) >= partition
             && !Image(pod).is_terminating()
             && (on_delete || !is_ready(pod))
@@ -44,6 +47,10 @@ pub(super) fn free(track: &Track, pods: &[Value], plan: &mut Plan) {
             replaced: false,
         },
     }));
+}
+
+fn created(pod: &Value) -> Option<Timestamp> {
+    Image(pod).meta("creationTimestamp")?.parse().ok()
 }
 
 /// The pods below the partition keep their old revision on purpose.

@@ -87,7 +87,7 @@ pub enum Standing {
 pub struct Chain {
     /// In the order of `entries` given to [`Chain::read`].
     pub standings: Vec<Standing>,
-    /// An undo pointer on the live object that leads nowhere.
+    /// An undo pointer on the live object from which no way leads to the records.
     pub dangling: Option<RecordName>,
 }
 
@@ -95,8 +95,9 @@ impl Chain {
     /// Reads the standing of each of `entries`, all of one object and in log order.
     ///
     /// `carried` are records known to have taken effect from elsewhere than `entries` and `live`: because records of
-    /// other releases, to which the live object's pointer led, found their names on it, or because it was noted when a
-    /// rollback was decided. `lost` is a pointer of the live object whose record does not exist.
+    /// other releases, to which the live object's pointer led, found their names on it, or because it was noted
+    /// earlier: what has taken effect stays so. `lost` is the pointer of the live object if the way from it ends at a
+    /// record that does not exist: then what cannot be told counts as having taken effect, so that it is not forgotten.
     pub fn read(
         entries: &[Entry],
         live: &Live,
@@ -105,31 +106,32 @@ impl Chain {
     ) -> Self {
         let object = match live {
             Live::Present(object) => Some(object),
-            Live::Absent => None,
-            Live::Unreadable(_) => {
-                return Self { standings: vec![Standing::Pending; entries.len()], dangling: None };
-            }
+            Live::Absent | Live::Unreadable(_) => None,
         };
         let on_object = object.and_then(|object| Image(object).undo());
         let mut carried: BTreeSet<_> = carried.iter().collect();
         carried.extend(on_object.as_ref());
         carried.extend(entries.iter().filter_map(|entry| entry.header.undo.as_ref()));
-        let standings = entries
-            .iter()
-            .enumerate()
-            .map(|(index, entry)| {
-                let later = entries.get(index + 1..).unwrap_or_default();
-                if carried.contains(&entry.name) {
-                    Standing::Confirmed
-                } else {
-                    standing(entry, later, object)
-                }
-            })
-            .collect();
-        let known = |pointer: &RecordName| {
-            entries.iter().any(|entry| entry.name == *pointer || entry.header.undo.as_ref() == Some(pointer))
+        let known = |pointer: &&RecordName| {
+            entries
+                .iter()
+                .any(|entry| entry.name == **pointer || entry.header.undo.as_ref() == Some(*pointer))
         };
-        Self { standings, dangling: lost.filter(|pointer| !known(pointer)).cloned() }
+        let dangling = lost.filter(|pointer| !known(pointer)).cloned();
+        let standings = entries.iter().enumerate().map(|(index, entry)| {
+            let later = entries.get(index + 1..).unwrap_or_default();
+            match live {
+                _ if carried.contains(&entry.name) => Standing::Confirmed,
+                Live::Unreadable(_) => Standing::Pending,
+                // Without a pointer, what was there before cannot be told from what was made of it.
+                _ if index == 0 && object.is_some_and(|object| is_made(entry, object)) => Standing::Confirmed,
+                _ => match standing(entry, later, object) {
+                    Standing::Aborted if dangling.is_some() => Standing::Confirmed,
+                    standing => standing,
+                },
+            }
+        });
+        Self { standings: standings.collect(), dangling }
     }
 }
 
@@ -138,7 +140,6 @@ fn standing(entry: &Entry, later: &[Entry], live: Option<&Value>) -> Standing {
     let same = live.filter(|object| Image(object).uid() == entry.header.uid.as_deref());
     match entry.header.operation {
         Operation::Create => match live {
-            Some(object) if unlabelled_since(entry, object) => Standing::Confirmed,
             // The name is taken by an object that this write did not make.
             Some(_) => Standing::Aborted,
             None => in_flight(entry),
@@ -162,10 +163,16 @@ fn standing(entry: &Entry, later: &[Entry], live: Option<&Value>) -> Standing {
     }
 }
 
-/// An object younger than the record that carries no pointer at all: a controller replaced the labels.
-fn unlabelled_since(entry: &Entry, object: &Value) -> bool {
-    let created = Image(object).meta("creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok());
-    Image(object).undo().is_none() && created.is_some_and(|created| created >= entry.created)
+/// Whether a Create made `object` although its record's name is not on it: a controller replaced the labels since. It
+/// came into being when the write could commit, and the deployer's tool owns fields of it.
+pub fn is_made(create: &Entry, object: &Value) -> bool {
+    let image = Image(object);
+    if create.header.operation != Operation::Create || image.undo().is_some() {
+        return false;
+    }
+    let created = image.meta("creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok());
+    let age = created.and_then(|created| Duration::try_from(created.duration_since(create.created)).ok());
+    age.is_some_and(|age| age < IN_FLIGHT) && image.managers().any(|manager| manager == create.header.tool)
 }
 
 fn in_flight(entry: &Entry) -> Standing {

@@ -1,15 +1,18 @@
 //! A cluster in miniature: objects with resourceVersions, a log, one Release, and what the webhook and the watcher do
 //! to them. No faults but the ones a test asks for.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use backout_model::{
     health::{Live, Sightings},
     names::{self, RecordName, ReleaseKey, ReleaseName},
     object::{Image, ObjectKey, ObjectRef, Position},
-    protocol::{Decision, Effect, Observed, Spent, Wake, step},
+    protocol::{Decision, Effect, Notice, Observed, Refusal, Spent, Wake, step},
     release::{Phase, Policy, ReleaseStatus},
-    rollback::{Proof, Track, Write},
+    rollback::{Options, Proof, Track, Write},
     undo::{
         Body, Header, Operation, Record,
         chain::{Chain, Entry, Verification, subject},
@@ -18,6 +21,57 @@ use backout_model::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+pub(crate) const FOREVER: usize = usize::MAX;
+
+pub(crate) fn seconds(n: i64) -> jiff::SignedDuration {
+    jiff::SignedDuration::from_secs(n)
+}
+
+pub(crate) fn key(kind: &str, name: &str) -> ObjectKey {
+    reference(kind, name).key
+}
+
+pub(crate) fn data(text: &str) -> Option<Value> {
+    Some(json!({"data": {"text": text}}))
+}
+
+pub(crate) fn failed_job() -> Option<Value> {
+    Some(json!({"spec": {"completions": 1}, "status": {"startTime": "2026-01-01T00:00:00Z",
+        "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "no luck"}]}}))
+}
+
+/// A release of two ConfigMaps that has become healthy.
+pub(crate) fn healthy() -> World {
+    let mut world = World::new();
+    world.deploy("ConfigMap", "a", data("one"));
+    world.deploy("ConfigMap", "b", data("one"));
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Phase::Open, Phase::Soaking, Phase::Healthy]);
+    world.phases.clear();
+    world.notices.clear();
+    world
+}
+
+/// An upgrade of it that changes one object, deletes one and creates two, of which one fails.
+pub(crate) fn bad_upgrade(world: &mut World) {
+    world.deploy("ConfigMap", "a", data("two"));
+    world.deploy("ConfigMap", "b", None);
+    world.deploy("ConfigMap", "c", data("new"));
+    world.deploy("Job", "migrate", failed_job());
+}
+
+/// What Helm does to its release Secret.
+pub(crate) fn helm(world: &mut World, version: u32, status: &str) {
+    let name = format!("sh.helm.release.v1.web.v{version}");
+    let object = world.objects.get(&key("Secret", &name)).cloned();
+    let mut metadata =
+        object.map_or_else(|| json!({"name": name, "namespace": "shop"}), |o| o["metadata"].clone());
+    metadata["labels"]["status"] = json!(status);
+    world.deploy("Secret", &name, Some(json!({"metadata": metadata})));
+}
+
+type Logged = (Entry, Record, Option<Timestamp>);
+
 pub(crate) struct World {
     pub(crate) objects: BTreeMap<ObjectKey, Value>,
     pub(crate) status: ReleaseStatus,
@@ -25,8 +79,34 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     /// Every write of the watcher to an object: what it did to which uid.
     pub(crate) written: Vec<(String, String)>,
+    /// The uids that the watcher deleted, and those that deployers created.
+    pub(crate) deleted: BTreeSet<String>,
+    pub(crate) made: BTreeSet<String>,
+    /// The objects that deployers wrote.
+    pub(crate) deployed: BTreeSet<String>,
     pub(crate) phases: Vec<Phase>,
-    log: BTreeMap<RecordName, (Entry, Record, Timestamp)>,
+    pub(crate) notices: Vec<Notice>,
+    /// How often the watcher stored a status, and looked.
+    pub(crate) stored: usize,
+    pub(crate) looks: usize,
+    /// After so many looks it is taken for a loop without end.
+    pub(crate) patience: usize,
+    /// Whether what it stored makes it look again at once, as a watch does.
+    pub(crate) echo: bool,
+    pub(crate) generation: i64,
+    pub(crate) pods: Vec<Value>,
+    pub(crate) options: Options,
+    /// Objects that the server does not show to the watcher.
+    pub(crate) unreadable: BTreeSet<ObjectKey>,
+    /// Objects whose writes by the watcher the server refuses.
+    pub(crate) refused: BTreeSet<ObjectKey>,
+    /// Somebody who changes an object whenever the watcher has written it.
+    pub(crate) meddler: Option<(ObjectKey, fn(&mut Value))>,
+    refusals: BTreeMap<ObjectRef, Timestamp>,
+    /// When the watcher saw each record first, too.
+    log: BTreeMap<RecordName, Logged>,
+    /// Records of another release.
+    foreign: BTreeMap<RecordName, Logged>,
     clock: u64,
     last_write: Timestamp,
     last_look: Option<Timestamp>,
@@ -42,8 +122,24 @@ impl World {
             policy: Policy::default(),
             now,
             written: Vec::new(),
+            deleted: BTreeSet::new(),
+            made: BTreeSet::new(),
+            deployed: BTreeSet::new(),
             phases: Vec::new(),
+            notices: Vec::new(),
+            stored: 0,
+            looks: 0,
+            patience: 20_000,
+            echo: false,
+            generation: 1,
+            pods: Vec::new(),
+            options: Options::default(),
+            unreadable: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            meddler: None,
+            refusals: BTreeMap::new(),
             log: BTreeMap::new(),
+            foreign: BTreeMap::new(),
             clock: 100,
             last_write: now,
             last_look: None,
@@ -101,6 +197,8 @@ impl World {
             for (field, value) in content.as_object().unwrap() {
                 after[field] = value.clone();
             }
+            // The server knows the owners before it asks for admission.
+            after["metadata"]["managedFields"] = json!([owner("kubectl")]);
             after
         });
         let mut digest = [0; 32];
@@ -117,25 +215,34 @@ impl World {
             header: record.header.clone(),
             verified: None,
         };
-        self.log.insert(name, (entry, record.clone(), self.now));
+        self.log.insert(name, (entry, record.clone(), None));
         self.last_write = self.now;
         (record, after)
     }
 
-    /// What etcd does with the admitted write.
-    pub(crate) fn commit(&mut self, record: &Record, after: Option<Value>) {
+    /// What etcd does with the admitted write: nothing, if the object is not what it was.
+    pub(crate) fn commit(&mut self, record: &Record, after: Option<Value>) -> bool {
         let key = record.header.object.key.clone();
+        let live = self.objects.get(&key).map(Image);
+        if live.and_then(Image::uid) != record.header.uid.as_deref()
+            || live.and_then(Image::resource_version) != record.header.resource_version.as_deref()
+        {
+            return false;
+        }
+        self.deployed.insert(record.header.object.to_string());
         let Some(mut object) = after else {
             self.objects.remove(&key);
             self.tick();
-            return;
+            return true;
         };
         let labels = &mut object["metadata"]["labels"];
         labels[names::UNDO] = json!(record.name.as_str());
         labels[names::RELEASE] = json!("shop");
         labels[names::REVISION] = json!(record.header.revision.to_string());
-        object["metadata"]["managedFields"] = json!([owner("kubectl")]);
-        self.store(key, object);
+        self.store(key.clone(), object);
+        let uid = Image(&self.objects[&key]).uid().map(str::to_owned);
+        self.made.extend(uid.filter(|_| record.header.operation == Operation::Create));
+        true
     }
 
     fn store(&mut self, key: ObjectKey, mut object: Value) {
@@ -157,8 +264,85 @@ impl World {
         self.store(key, object);
     }
 
-    pub(crate) fn observe(&self) -> Observed {
-        let noted = self.status.confirmed.iter().filter_map(|name| RecordName::parse(name)).collect();
+    /// An object made by somebody who is no deployer.
+    pub(crate) fn outside_create(&mut self, kind: &str, name: &str, content: &Value) {
+        let object = reference(kind, name);
+        let mut body = json!({"apiVersion": object.api_version(), "kind": kind, "metadata": {"name": name,
+            "namespace": "shop", "managedFields": [owner("operator")]}});
+        for (field, value) in content.as_object().unwrap() {
+            body[field] = value.clone();
+        }
+        self.store(object.key, body);
+    }
+
+    pub(crate) fn outside_delete(&mut self, kind: &str, name: &str) {
+        self.objects.remove(&reference(kind, name).key);
+        self.tick();
+    }
+
+    /// A deployer's write to an object for another release.
+    pub(crate) fn foreign(&mut self, kind: &str, name: &str, text: &str) {
+        let (record, after) = self.admit(kind, name, data(text));
+        let (mut entry, mut record, seen) = self.log.remove(&record.name).unwrap();
+        for header in [&mut entry.header, &mut record.header] {
+            header.release = ReleaseKey::new("shop", ReleaseName::from_mark("other").unwrap());
+        }
+        self.commit(&record, after);
+        self.foreign.insert(record.name.clone(), (entry, record, seen));
+    }
+
+    /// The other release is healthy: its records go.
+    pub(crate) fn forget_foreign(&mut self) {
+        self.foreign.clear();
+    }
+
+    /// The watcher ends and starts anew: what it remembered is lost.
+    pub(crate) fn restart(&mut self) {
+        self.last_look = None;
+        self.last_write = self.now;
+        self.sightings = Sightings::default();
+        self.refusals.clear();
+        for (.., seen) in self.log.values_mut() {
+            *seen = None;
+        }
+    }
+
+    /// How many records nobody has verified, of those that can be.
+    pub(crate) fn unverified(&self) -> usize {
+        let entries = self.log.values().map(|(entry, ..)| entry);
+        entries
+            .filter(|entry| entry.header.operation != Operation::Create && entry.verified.is_none())
+            .count()
+    }
+
+    fn live(&self, key: &ObjectKey) -> Live {
+        if self.unreadable.contains(key) {
+            return Live::Unreadable("no answer".to_owned());
+        }
+        self.objects.get(key).cloned().map_or(Live::Absent, Live::Present)
+    }
+
+    /// The pointer of an object whose record is gone.
+    fn lost(&self, entries: &[Entry], live: &Live) -> Option<RecordName> {
+        let Live::Present(object) = live else { return None };
+        let pointer = Image(object).undo()?;
+        let known = entries.iter().any(|entry| entry.header.undo.as_ref() == Some(&pointer));
+        let found = self.log.contains_key(&pointer) || self.foreign.contains_key(&pointer);
+        (!known && !found).then_some(pointer)
+    }
+
+    pub(crate) fn observe(&mut self) -> Observed {
+        for (.., seen) in self.log.values_mut() {
+            seen.get_or_insert(self.now);
+        }
+        // A time in which nothing was observed is no quiet time.
+        if let Some(last) = self.last_look.filter(|last| self.last_write <= *last) {
+            let gap = self.now.duration_since(last);
+            self.last_write += if gap > seconds(30) { gap } else { seconds(0) };
+        }
+        let mut noted: BTreeSet<_> =
+            self.status.confirmed.iter().filter_map(|name| RecordName::parse(name)).collect();
+        noted.extend(self.foreign.values().filter_map(|(entry, ..)| entry.header.undo.clone()));
         let mut entries: Vec<_> =
             self.log.values().map(|(entry, _, seen)| aged(entry, *seen, self.now)).collect();
         entries.sort_by_key(|entry| entry.position);
@@ -171,13 +355,24 @@ impl World {
         let tracks = groups
             .into_iter()
             .map(|(key, entries)| {
-                let live = self.objects.get(&key).cloned().map_or(Live::Absent, Live::Present);
-                let chain = Chain::read(&entries, &live, &noted, None);
+                let live = self.live(&key);
+                let chain = Chain::read(&entries, &live, &noted, self.lost(&entries, &live).as_ref());
                 Track { object: entries[0].header.object.clone(), entries, chain, live }
             })
             .collect();
         let seconds = |from: Timestamp| Duration::try_from(self.now.duration_since(from)).unwrap();
         Observed {
+            generation: Some(self.generation),
+            options: Options { accept_unverified: self.policy.accept_unverified, ..self.options },
+            pods: self.pods.clone(),
+            refusals: self
+                .refusals
+                .iter()
+                .map(|(object, due)| {
+                    let pause = Duration::try_from(due.duration_since(self.now)).unwrap_or_default();
+                    (object.clone(), Refusal { why: "quota".to_owned(), pause })
+                })
+                .collect(),
             status: self.status.clone(),
             policy: self.policy.clone(),
             tracks,
@@ -185,10 +380,18 @@ impl World {
             cut: Position(self.clock),
             quiet: seconds(self.last_write),
             proofs: self.proofs(),
+            baselines: self.baselines(),
             since_last: self.last_look.map(seconds),
             sightings: self.sightings.clone(),
             ..Observed::default()
         }
+    }
+
+    fn baselines(&self) -> BTreeMap<RecordName, Value> {
+        let with_state = self.log.values().filter(|(entry, ..)| entry.header.object.kind != "ConfigMap");
+        with_state
+            .filter_map(|(_, record, _)| Some((record.name.clone(), record.body.before.clone()?)))
+            .collect()
     }
 
     fn proofs(&self) -> BTreeMap<RecordName, Proof> {
@@ -202,6 +405,7 @@ impl World {
     pub(crate) fn look(&mut self, survives: usize) -> (Decision, bool) {
         let observed = self.observe();
         let decision = step(&observed, self.now);
+        self.looks += 1;
         self.last_look = Some(self.now);
         self.sightings = decision.sightings.clone();
         let mut left = survives;
@@ -218,7 +422,9 @@ impl World {
                 self.phases.extend(decision.status.phase);
             }
             self.status = decision.status.clone();
+            self.stored += 1;
         }
+        self.notices.extend(decision.notices.iter().cloned());
         for effect in decision.effects.clone() {
             if !act() {
                 return (decision, false);
@@ -242,7 +448,14 @@ impl World {
                 self.log.remove(&name);
             }
             Effect::Restore(restore) => {
+                let told = Notice::of_restore(&restore);
                 let key = restore.object.key.clone();
+                if self.refused.contains(&key) {
+                    let pause = jiff::SignedDuration::from_secs(10);
+                    self.refusals.insert(restore.object, self.now + pause);
+                    return;
+                }
+                self.refusals.remove(&restore.object);
                 let live = self.objects.get(&key).cloned();
                 let version =
                     live.as_ref().and_then(|live| Image(live).resource_version().map(str::to_owned));
@@ -250,7 +463,8 @@ impl World {
                 self.written.push((restore.object.to_string(), uid.clone().unwrap_or_default()));
                 match restore.write {
                     Write::Delete { uid: wanted, resource_version, .. } => {
-                        assert_eq!((uid, version), (Some(wanted), Some(resource_version)));
+                        assert_eq!((uid, version), (Some(wanted.clone()), Some(resource_version)));
+                        self.deleted.insert(wanted);
                         self.objects.remove(&key);
                         self.tick();
                     }
@@ -272,27 +486,48 @@ impl World {
                         self.store(key, object);
                     }
                 }
+                self.notices.extend(told);
+                self.meddle(&restore.object.key);
             }
         }
     }
 
-    /// Lets the watcher work until nothing is left to do, or for `seconds`; it dies and starts anew whenever
-    /// `dies_after` names the next number of changes it makes.
-    pub(crate) fn run(&mut self, seconds: i64, mut dies_after: impl FnMut() -> usize) {
-        let end = self.now + jiff::SignedDuration::from_secs(seconds);
-        while self.now < end {
-            let (decision, alive) = self.look(dies_after());
-            if !alive {
-                self.last_look = None;
-                self.sightings = Sightings::default();
-                continue;
-            }
-            match decision.wake {
-                Wake::After(pause) => self.now += jiff::SignedDuration::try_from(pause).unwrap(),
-                Wake::OnChange if decision.effects.is_empty() => return,
-                Wake::OnChange => {}
+    fn meddle(&mut self, key: &ObjectKey) {
+        let Some((_, change)) = self.meddler.clone().filter(|(meddled, _)| meddled == key) else { return };
+        if let Some(mut object) = self.objects.get(key).cloned() {
+            change(&mut object);
+            if self.objects.get(key) != Some(&object) {
+                self.store(key.clone(), object);
             }
         }
+    }
+
+    /// Lets the watcher work until nothing is left to do, or for `seconds`; each look is a life of the watcher, and it
+    /// dies in it after as many changes as `dies_after` says, if it makes more.
+    pub(crate) fn run(&mut self, seconds: i64, mut dies_after: impl FnMut() -> usize) {
+        let end = self.now + self::seconds(seconds);
+        while self.now < end && self.turn(dies_after()) {}
+    }
+
+    /// One look, and the pause after it; false if the watcher then waits for something to happen.
+    pub(crate) fn turn(&mut self, survives: usize) -> bool {
+        assert!(self.looks < self.patience, "it never ends: {:?} {:#?}", self.phases, self.status);
+        let stored = self.stored;
+        let (decision, alive) = self.look(survives);
+        if !alive {
+            self.restart();
+            return true;
+        }
+        // The watch of Releases shows the watcher what it has stored itself.
+        if self.stored > stored && self.echo {
+            self.now += jiff::SignedDuration::from_millis(20);
+            return true;
+        }
+        match decision.wake {
+            Wake::After(pause) => self.now += jiff::SignedDuration::try_from(pause).unwrap(),
+            Wake::OnChange => return false,
+        }
+        true
     }
 
     pub(crate) fn records(&self) -> usize {
@@ -320,14 +555,17 @@ fn owner(manager: &str) -> Value {
         "fieldsV1": {"f:data": {"f:text": {}}}})
 }
 
-fn aged(entry: &Entry, seen: Timestamp, now: Timestamp) -> Entry {
-    Entry { age: Duration::try_from(now.duration_since(seen)).unwrap(), ..entry.clone() }
+fn aged(entry: &Entry, seen: Option<Timestamp>, now: Timestamp) -> Entry {
+    let age = now.duration_since(seen.unwrap_or(now));
+    Entry { age: Duration::try_from(age).unwrap(), ..entry.clone() }
 }
 
 pub(crate) fn reference(kind: &str, name: &str) -> ObjectRef {
     let (group, resource) = match kind {
         "Job" => ("batch", "jobs"),
         "Deployment" => ("apps", "deployments"),
+        "StatefulSet" => ("apps", "statefulsets"),
+        "Role" => ("rbac.authorization.k8s.io", "roles"),
         "ConfigMap" => ("", "configmaps"),
         "Secret" => ("", "secrets"),
         "PersistentVolumeClaim" => ("", "persistentvolumeclaims"),

@@ -1,0 +1,84 @@
+//! What is noted of the records, and what becomes of them.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    Effect, Wake,
+    observed::Spent,
+    step::{Step, TICK},
+};
+use crate::{
+    release::Phase,
+    rollback::Track,
+    undo::{
+        Operation,
+        chain::{Entry, IN_FLIGHT, Standing},
+    },
+};
+
+/// At what age a record is checked against the server's history, at the latest: the apiserver compacts what is
+/// older than 5 minutes (`--etcd-compaction-interval`), and the check needs time for retries.
+pub const VERIFY_AFTER: Duration = Duration::from_secs(150);
+
+impl Step<'_> {
+    /// Notes what has taken effect, and looks after the records themselves: verified before the server forgets,
+    /// collected when of no more use.
+    pub(super) fn keep_log(&mut self) {
+        let phase = self.status.phase;
+        if phase.is_some_and(Phase::is_undecided) || phase == Some(Phase::RollingBack) {
+            self.status.confirmed = self.confirmed();
+        }
+        let seen = self.seen;
+        let healthy = seen.status.healthy();
+        for (track, entry, standing) in seen.log().filter(|(_, entry, _)| entry.position > healthy) {
+            let due = match standing {
+                Standing::Aborted => Some((IN_FLIGHT, entry.age, Effect::Collect(Spent::from(entry)))),
+                Standing::Confirmed if self.is_to_be_verified(track, entry) => {
+                    // Too early does no harm: here the server's clock is believed.
+                    let written = Duration::try_from(self.now.duration_since(entry.created));
+                    let age = entry.age.max(written.unwrap_or_default());
+                    Some((VERIFY_AFTER, age, Effect::Verify(entry.name.clone())))
+                }
+                Standing::Confirmed | Standing::Pending => None,
+            };
+            let Some((at, age, effect)) = due else { continue };
+            if age >= at {
+                self.effects.push(effect);
+            } else {
+                self.wake = self.wake.or_after(at.saturating_sub(age));
+            }
+        }
+        self.effects.extend(self.seen.spent.iter().cloned().map(Effect::Collect));
+        // What is done is looked at: it may have come to nothing.
+        if !self.effects.is_empty() {
+            self.wake = self.wake.or_after(TICK);
+        }
+    }
+
+    /// Whether a rollback may come to rest on it: not on what was done to an object that the release made itself.
+    fn is_to_be_verified(&self, track: &Track, entry: &Entry) -> bool {
+        let first = track.confirmed().next();
+        entry.verified.is_none()
+            && entry.header.operation != Operation::Create
+            && first.is_some_and(|first| first.header.operation != Operation::Create)
+            && !matches!(self.status.phase, Some(Phase::Healthy | Phase::RolledBack))
+    }
+
+    /// The records that took effect, as far as none of the others names them.
+    pub(super) fn confirmed(&self) -> Vec<String> {
+        let confirmed = || self.seen.tracks.iter().flat_map(Track::confirmed);
+        let named: BTreeSet<_> = confirmed().filter_map(|entry| entry.header.undo.as_ref()).collect();
+        let unnamed = confirmed().map(|entry| &entry.name).filter(|name| !named.contains(name));
+        unnamed.map(ToString::to_string).collect()
+    }
+}
+
+impl Wake {
+    /// The sooner of both.
+    pub(super) fn or_after(self, pause: Duration) -> Self {
+        match self {
+            Self::After(sooner) if sooner <= pause => self,
+            _ => Self::After(pause),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a revision did to one object, as far as its records are to be believed.
+
+use std::collections::BTreeMap;
+
+use super::{Proof, Track};
+use crate::{
+    health::Live,
+    names::RecordName,
+    object::{ObjectRef, Position},
+    undo::{
+        Operation, Record,
+        chain::{Entry, Standing},
+    },
+};
+
+/// The records of one object up to the cut of the revision.
+pub(super) struct Changes<'a> {
+    pub(super) object: &'a ObjectRef,
+    pub(super) live: &'a Live,
+    /// Those that took effect, oldest first.
+    pub(super) records: Vec<&'a Entry>,
+    /// Claims that are not believed, and why.
+    pub(super) refuted: Vec<(&'a Entry, &'a str)>,
+    /// What became of some record is not known: the object cannot be read.
+    pub(super) uncertain: bool,
+    /// The first record after the cut that took effect.
+    pub(super) next: Option<&'a Entry>,
+    /// See [`crate::undo::chain::Chain::dangling`].
+    pub(super) dangling: Option<&'a RecordName>,
+}
+
+impl<'a> Changes<'a> {
+    /// Leaves out refuted claims that nothing but the object's absence, or its replicas, seemed to confirm: anyone who
+    /// can reach the webhook could have made them. Where the object itself carries the record's name the claim stays.
+    pub(super) fn of(track: &'a Track, cut: Position, proofs: &'a BTreeMap<RecordName, Proof>) -> Self {
+        let mut changes = Self {
+            object: &track.object,
+            live: &track.live,
+            records: Vec::new(),
+            refuted: Vec::new(),
+            uncertain: track
+                .records()
+                .any(|(entry, standing)| entry.position <= cut && standing == Standing::Pending),
+            next: track.confirmed().find(|entry| entry.position > cut),
+            dangling: track.chain.dangling.as_ref(),
+        };
+        for entry in track.confirmed().filter(|entry| entry.position <= cut) {
+            let is_claim = matches!(entry.header.operation, Operation::Delete | Operation::Scale);
+            match proofs.get(&entry.name) {
+                Some(Proof::Refuted(why)) if is_claim => changes.refuted.push((entry, why)),
+                _ => changes.records.push(entry),
+            }
+        }
+        changes
+    }
+
+    /// The records whose images a rollback rests on: what the release created has no state before it, and of an object
+    /// that it replaced only the first one is wanted back.
+    pub(super) fn needed(&self) -> impl Iterator<Item = &'a Entry> {
+        let first = self.records.first().filter(|first| first.header.operation != Operation::Create);
+        let uid = first.map(|first| first.header.uid.as_deref());
+        self.records
+            .iter()
+            .filter(move |entry| {
+                entry.header.operation != Operation::Create && Some(entry.header.uid.as_deref()) == uid
+            })
+            .copied()
+    }
+
+    /// The needed records with their images.
+    pub(super) fn images(&self, proofs: &'a BTreeMap<RecordName, Proof>) -> Vec<&'a Record> {
+        self.needed().filter_map(|entry| proofs.get(&entry.name)?.record()).collect()
+    }
+
+    /// The undo pointer of the object before the revision; `None` where the records cannot tell: a scale does not see
+    /// the labels.
+    pub(super) fn pointer_before(&self) -> Option<Option<&'a RecordName>> {
+        let first = self.needed().find(|entry| entry.header.operation != Operation::Scale)?;
+        Some(first.header.undo.as_ref())
+    }
+
+    /// Whether the release created the object that has this uid and this undo pointer.
+    pub(super) fn created(&self, uid: Option<&str>, pointer: Option<&RecordName>) -> bool {
+        let is_create = |name: &RecordName| {
+            let named = self.records.iter().find(|entry| entry.name == *name);
+            named.is_some_and(|entry| entry.header.operation == Operation::Create)
+        };
+        let found = |entry: &&Entry| {
+            entry.header.uid.is_some()
+                && entry.header.uid.as_deref() == uid
+                && entry.header.undo.as_ref().is_some_and(is_create)
+        };
+        pointer.is_some_and(is_create) || self.records.iter().copied().any(|entry| found(&entry))
+    }
+
+    /// Whether a record of the revision wrote the object with this uid.
+    pub(super) fn wrote(&self, uid: Option<&str>) -> bool {
+        self.records.iter().any(|entry| entry.header.uid.is_some() && entry.header.uid.as_deref() == uid)
+    }
+
+    /// Whether the object had its state before the revision again when it was written next.
+    pub(super) fn was_restored_before(&self, next: &Entry) -> bool {
+        let creates = next.header.operation == Operation::Create;
+        match self.records.first() {
+            None => true,
+            Some(first) if first.header.operation == Operation::Create => creates,
+            Some(_) => !creates && self.pointer_before() == Some(next.header.undo.as_ref()),
+        }
+    }
+
+    /// Whether a pointer is one that the revision found or left on the object.
+    pub(super) fn knows(&self, pointer: &RecordName) -> bool {
+        self.records.iter().any(|entry| entry.name == *pointer || entry.header.undo.as_ref() == Some(pointer))
+    }
+}

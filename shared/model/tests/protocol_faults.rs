@@ -1,0 +1,458 @@
+//! What others do while a release is under way, and what the cluster does not do: the log must bear it.
+
+mod world;
+
+use std::time::Duration;
+
+use backout_model::{
+    names,
+    release::{Action, Phase, Policy},
+};
+use serde_json::{Value, json};
+use world::{FOREVER, World, bad_upgrade, data, failed_job, healthy, helm, key, seconds};
+
+use Phase::{Healthy, Held, Notified, Open, Progressing, RolledBack, RollingBack, Soaking};
+
+/// Looks once a second until the phase is reached, without doing what is decided then.
+fn until(world: &mut World, phase: Phase) {
+    for _ in 0..1000 {
+        if world.status.phase == Some(phase) {
+            return;
+        }
+        world.look(FOREVER);
+        world.now += seconds(1);
+    }
+    panic!("{phase:?} is not reached: {:#?}", world.status);
+}
+
+fn text(world: &World, name: &str) -> Value {
+    world.objects[&key("ConfigMap", name)]["data"]["text"].clone()
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_waited_for_and_then_restored() {
+    let mut world = healthy();
+    let before = world.state();
+    bad_upgrade(&mut world);
+    until(&mut world, RollingBack);
+    world.unreadable.insert(key("ConfigMap", "a"));
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(RollingBack));
+    assert!(world.status.unrestored[0].reason.contains("no answer"), "{:?}", world.status.unrestored);
+    world.unreadable.clear();
+    world.run(60, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn what_an_outsider_makes_of_a_restored_object_is_not_undone_again() {
+    for tracked in [true, false] {
+        let mut world = if tracked { healthy() } else { World::new() };
+        if !tracked {
+            world.outside_create("ConfigMap", "a", &json!({"data": {"text": "one"}}));
+        }
+        world.meddler = Some((key("ConfigMap", "a"), |object| object["data"]["text"] = json!("mine")));
+        world.deploy("ConfigMap", "a", data("two"));
+        world.deploy("Job", "migrate", failed_job());
+        world.run(120, || FOREVER);
+        assert_eq!(world.status.phase, Some(RolledBack), "{tracked}");
+        assert_eq!(text(&world, "a"), json!("mine"));
+        assert!(world.written.len() <= 3, "{:?}", world.written);
+    }
+}
+
+#[test]
+fn a_deployers_write_during_the_rollback_is_kept_and_is_the_next_revision() {
+    for restored in [false, true] {
+        let mut world = healthy();
+        let before = world.state();
+        bad_upgrade(&mut world);
+        until(&mut world, RollingBack);
+        if restored {
+            world.look(FOREVER);
+            assert_eq!(text(&world, "a"), json!("one"));
+        }
+        world.deploy("ConfigMap", "a", data("three"));
+        world.run(200, || FOREVER);
+        assert_eq!(text(&world, "a"), json!("three"));
+        assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 3));
+        assert!(!world.state().contains_key("jobs/migrate"));
+        assert_eq!(world.state()["configmaps/b"], before["configmaps/b"]);
+        assert_eq!(world.records(), 0);
+    }
+}
+
+#[test]
+fn a_revision_that_began_during_a_rollback_goes_back_to_the_last_healthy_state_too() {
+    let mut world = healthy();
+    let before = world.state();
+    bad_upgrade(&mut world);
+    until(&mut world, RollingBack);
+    world.deploy("ConfigMap", "a", data("three"));
+    world.deploy("Job", "again", failed_job());
+    world.run(300, || FOREVER);
+    assert_eq!((world.status.phase, world.status.revision), (Some(RolledBack), 3));
+    assert_eq!(world.state(), before);
+    assert_eq!(world.records(), 0);
+}
+
+#[test]
+fn a_hold_that_no_permission_can_lift_is_not_tried_over_and_over() {
+    let mut world = healthy();
+    world.policy.accept_unverified = true;
+    bad_upgrade(&mut world);
+    world.outside("ConfigMap", "a", |a| {
+        a["metadata"]["labels"][names::UNDO] = json!(format!("u-{}", "0".repeat(40)));
+    });
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Open, RollingBack, Held]);
+    assert_eq!(world.written, []);
+    // A change of the Release asks for another try.
+    world.generation += 1;
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Open, RollingBack, Held, RollingBack, Held]);
+}
+
+#[test]
+fn records_that_cannot_commit_any_more_are_collected_without_another_event() {
+    let mut world = healthy();
+    world.admit("ConfigMap", "a", data("lost"));
+    world.outside("ConfigMap", "a", |a| a["metadata"]["annotations"] = json!({"x": "y"}));
+    world.run(120, || FOREVER);
+    assert_eq!(world.records(), 0);
+}
+
+#[test]
+fn records_of_a_held_revision_are_verified_before_the_server_forgets() {
+    let mut world = healthy();
+    world.policy.on_upgrade_failure = Action::Hold;
+    bad_upgrade(&mut world);
+    world.run(250, || FOREVER);
+    assert_eq!(world.status.phase, Some(Held));
+    assert_eq!(world.unverified(), 0);
+    assert!(world.looks < 100, "{}", world.looks);
+}
+
+#[test]
+fn a_watcher_that_starts_anew_verifies_by_the_age_of_the_record() {
+    let mut world = healthy();
+    world.policy.on_upgrade_failure = Action::Hold;
+    bad_upgrade(&mut world);
+    world.run(140, || FOREVER);
+    world.restart();
+    world.run(60, || FOREVER);
+    assert_eq!(world.unverified(), 0);
+}
+
+#[test]
+fn a_blind_time_neither_counts_nor_keeps_the_watcher_busy() {
+    let mut world = healthy();
+    world.echo = true;
+    world.deploy("ConfigMap", "a", data("two"));
+    world.deploy("Job", "migrate", Some(json!({"spec": {"completions": 1}})));
+    world.run(30, || FOREVER);
+    assert_eq!(world.status.phase, Some(Progressing));
+    world.unreadable.insert(key("ConfigMap", "a"));
+    let stored = world.stored;
+    world.run(300, || FOREVER);
+    assert!(world.stored - stored <= 2, "{}", world.stored - stored);
+    world.unreadable.clear();
+    world.run(540, || FOREVER);
+    assert_eq!(world.status.phase, Some(Progressing), "300 of 870 s do not count");
+    world.run(60, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+}
+
+#[test]
+fn a_client_is_not_gone_because_the_cluster_was() {
+    let mut world = World::new();
+    helm(&mut world, 1, "pending-install");
+    world.deploy("ConfigMap", "a", data("one"));
+    world.run(60, || FOREVER);
+    world.now += seconds(900);
+    world.run(60, || FOREVER);
+    assert_eq!(world.phases, [Open]);
+    helm(&mut world, 1, "deployed");
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(Healthy));
+}
+
+#[test]
+fn the_deadline_does_not_fall_at_the_first_look_of_a_watcher() {
+    let mut world = healthy();
+    world.deploy("Job", "migrate", Some(json!({"spec": {"completions": 1}})));
+    world.run(30, || FOREVER);
+    world.restart();
+    world.now += seconds(3600);
+    world.run(20, || FOREVER);
+    assert_eq!(world.status.phase, Some(Progressing));
+    world.run(60, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+}
+
+#[test]
+fn the_soak_is_watched_from_its_begin_to_its_end() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.run(20, || FOREVER);
+    assert_eq!(world.status.phase, Some(Soaking));
+    world.restart();
+    world.now += seconds(3600);
+    world.run(50, || FOREVER);
+    assert_eq!(world.status.phase, Some(Soaking));
+    world.run(30, || FOREVER);
+    assert_eq!(world.status.phase, Some(Healthy));
+}
+
+#[test]
+fn an_object_of_the_release_that_somebody_else_deletes_is_missed() {
+    for existed in [true, false] {
+        let mut world = if existed { healthy() } else { World::new() };
+        world.deploy("ConfigMap", "a", data("two"));
+        world.run(3, || FOREVER);
+        world.outside_delete("ConfigMap", "a");
+        world.run(200, || FOREVER);
+        assert_eq!(
+            world.status.failure.as_ref().map(|it| it.reason.as_str()),
+            Some("Disappeared"),
+            "{existed}"
+        );
+    }
+}
+
+#[test]
+fn what_an_outsider_makes_where_the_release_had_made_something_stays() {
+    let mut world = healthy();
+    bad_upgrade(&mut world);
+    until(&mut world, RollingBack);
+    world.outside_delete("ConfigMap", "c");
+    world.outside_create("ConfigMap", "c", &json!({"data": {"text": "theirs"}}));
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+    assert_eq!(text(&world, "c"), json!("theirs"));
+    assert!(!world.written.iter().any(|(object, _)| object == "ConfigMap shop/c"));
+}
+
+#[test]
+fn an_object_that_its_operator_makes_again_each_time_is_deleted_once() {
+    let mut world = healthy();
+    bad_upgrade(&mut world);
+    until(&mut world, RollingBack);
+    for _ in 0..200 {
+        world.look(FOREVER);
+        if !world.objects.contains_key(&key("ConfigMap", "c")) {
+            world.outside_create("ConfigMap", "c", &json!({"data": {"text": "theirs"}}));
+        }
+    }
+    assert_eq!(world.status.phase, Some(RolledBack));
+    assert_eq!(world.written.iter().filter(|(object, _)| object == "ConfigMap shop/c").count(), 1);
+}
+
+#[test]
+fn an_outsiders_object_in_the_place_of_a_deleted_one_is_not_touched() {
+    let mut world = World::new();
+    world.outside_create("ConfigMap", "a", &json!({"data": {"text": "one"}}));
+    world.deploy("ConfigMap", "a", None);
+    world.deploy("Job", "migrate", failed_job());
+    until(&mut world, RollingBack);
+    world.outside_create("ConfigMap", "a", &json!({"data": {"text": "theirs"}}));
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+    assert_eq!(text(&world, "a"), json!("theirs"));
+    assert!(!world.written.iter().any(|(object, _)| object == "ConfigMap shop/a"), "{:?}", world.written);
+    assert!(world.status.unrestored[0].reason.contains("replaced"), "{:?}", world.status.unrestored);
+}
+
+#[test]
+fn a_rollback_that_is_refused_goes_on_with_the_rest_and_gives_way_to_the_next_revision() {
+    let mut world = healthy();
+    bad_upgrade(&mut world);
+    world.refused.insert(key("ConfigMap", "a"));
+    world.run(1000, || FOREVER);
+    assert_eq!(world.status.phase, Some(RollingBack));
+    assert!(world.status.message.contains("ConfigMap shop/a"), "{}", world.status.message);
+    assert!(!world.state().contains_key("configmaps/c"), "the rest is restored");
+    world.deploy("ConfigMap", "a", data("three"));
+    world.run(200, || FOREVER);
+    assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 3));
+    assert_eq!(text(&world, "a"), json!("three"));
+}
+
+#[test]
+fn a_refused_rollback_gives_way_to_a_write_of_another_object_too_but_not_at_once() {
+    let mut world = healthy();
+    let before = world.state();
+    bad_upgrade(&mut world);
+    world.refused.insert(key("ConfigMap", "a"));
+    world.run(30, || FOREVER);
+    world.deploy("ConfigMap", "x", data("fix"));
+    world.run(20, || FOREVER);
+    assert_eq!(world.status.phase, Some(RollingBack));
+    world.run(60, || FOREVER);
+    assert_eq!(world.status.revision, 3);
+    // The target of the next rollback is still the last healthy state.
+    world.refused.clear();
+    world.deploy("Job", "again", failed_job());
+    world.run(200, || FOREVER);
+    assert_eq!((world.status.phase, world.status.revision), (Some(RolledBack), 3));
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn to_suspend_a_release_ends_its_rollback() {
+    let mut world = healthy();
+    bad_upgrade(&mut world);
+    world.refused.insert(key("ConfigMap", "a"));
+    world.run(30, || FOREVER);
+    world.policy.suspend = true;
+    world.written.clear();
+    world.run(60, || FOREVER);
+    assert_eq!(world.status.phase, Some(Notified));
+    assert_eq!(world.written, []);
+}
+
+#[test]
+fn what_is_kept_does_not_count_as_holding_up_the_rollback() {
+    let mut world = healthy();
+    bad_upgrade(&mut world);
+    world.deploy("PersistentVolumeClaim", "disk", Some(json!({"spec": {}})));
+    until(&mut world, RollingBack);
+    let (decision, _) = world.look(0);
+    assert!(decision.status.message.starts_with("Rolling back: "), "{}", decision.status.message);
+    let stalled = decision.status.conditions.iter().find(|it| it.type_ == "Stalled").unwrap();
+    assert_eq!(stalled.status, "False");
+}
+
+#[test]
+fn a_record_is_confirmed_for_good_even_when_the_ones_that_name_it_are_collected() {
+    let mut world = healthy();
+    let before = world.state();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.admit("ConfigMap", "a", data("never"));
+    world.outside("ConfigMap", "a", |a| a["metadata"]["annotations"] = json!({"x": "y"}));
+    world.deploy("Job", "migrate", failed_job());
+    until(&mut world, RollingBack);
+    // Dies between the PUT and the patch of the owners, and is away for a while.
+    while text(&world, "a") != json!("one") {
+        world.look(1);
+    }
+    world.restart();
+    world.now += seconds(60);
+    world.run(100, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+    assert_eq!(
+        world.state()["configmaps/a"]["metadata"]["managedFields"],
+        before["configmaps/a"]["metadata"]["managedFields"]
+    );
+}
+
+#[test]
+fn restored_objects_are_watched_until_they_are_ready_again() {
+    let set = |text: &str, ready: i64| {
+        Some(json!({"spec": {"replicas": 1, "text": text}, "status": {"replicas": 1, "updatedReplicas": 1,
+            "readyReplicas": ready, "availableReplicas": ready,
+            "conditions": [{"type": "Available", "status": if ready > 0 { "True" } else { "False" }}]}}))
+    };
+    for recovers in [true, false] {
+        let mut world = World::new();
+        world.deploy("Deployment", "web", set("one", 1));
+        world.run(120, || FOREVER);
+        assert_eq!(world.status.phase, Some(Healthy));
+        world.deploy("Deployment", "web", set("two", 0));
+        world.deploy("Job", "migrate", failed_job());
+        world.run(60, || FOREVER);
+        assert_eq!(world.status.phase, Some(RolledBack));
+        assert_eq!(world.status.ready, "0/1");
+        let written = world.written.len();
+        if recovers {
+            world.outside("Deployment", "web", |web| web["status"] = set("", 1).unwrap()["status"].clone());
+        }
+        world.run(700, || FOREVER);
+        assert_eq!(world.status.ready, if recovers { "1/1" } else { "0/1" });
+        assert!(
+            world.status.message.contains(if recovers { "1/1" } else { "0/1" }),
+            "{}",
+            world.status.message
+        );
+        assert_eq!(world.written.len(), written, "never undone again");
+        assert_eq!(world.records(), 0);
+    }
+}
+
+#[test]
+fn what_another_release_wrote_since_is_left_to_it() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.foreign("ConfigMap", "a", "theirs");
+    world.deploy("Job", "migrate", failed_job());
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+    assert_eq!(text(&world, "a"), json!("theirs"));
+    assert!(world.status.unrestored[0].reason.contains("another release"), "{:?}", world.status.unrestored);
+}
+
+#[test]
+fn a_record_under_one_that_is_gone_is_neither_forgotten_nor_guessed() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.foreign("ConfigMap", "a", "theirs");
+    world.forget_foreign();
+    world.deploy("Job", "migrate", failed_job());
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(Held));
+    assert_eq!(world.written, []);
+    assert_eq!(world.records(), 2);
+}
+
+#[test]
+fn the_override_of_an_outsider_is_told_once() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.outside("ConfigMap", "a", |a| a["data"]["text"] = json!("mine"));
+    world.deploy("Job", "migrate", failed_job());
+    world.refused.insert(key("ConfigMap", "a"));
+    world.run(120, || FOREVER);
+    world.refused.clear();
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+    let told = world.notices.iter().filter(|notice| notice.reason == "Overridden").count();
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn the_status_stays_small_whatever_happens() {
+    let mut world = World::new();
+    world.policy = Policy { settle: Duration::from_secs(1), history_limit: 100, ..Policy::default() };
+    for round in 0..110 {
+        for claim in 0..30 {
+            world.deploy(
+                "PersistentVolumeClaim",
+                &format!("disk-{round}-{claim}"),
+                Some(json!({"spec": {}})),
+            );
+        }
+        world.deploy("Job", "migrate", failed_job());
+        world.run(120, || FOREVER);
+        assert_eq!(world.status.phase, Some(RolledBack));
+    }
+    let size = serde_json::to_string(&world.status).unwrap().len();
+    assert!(size < 300_000, "{size}");
+}
+
+#[test]
+fn an_untracked_object_that_was_replaced_is_made_again_once() {
+    let mut world = World::new();
+    world.patience = 300;
+    // Applied by the same tool before the namespace opted in.
+    world.outside_create("ConfigMap", "a", &json!({"data": {"text": "one"}}));
+    world.outside("ConfigMap", "a", |a| a["metadata"]["managedFields"][0]["manager"] = json!("kubectl"));
+    let before = world.state();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.deploy("ConfigMap", "a", None);
+    world.deploy("ConfigMap", "a", data("three"));
+    world.deploy("Job", "migrate", failed_job());
+    world.run(200, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+    assert_eq!(world.state(), before);
+}
