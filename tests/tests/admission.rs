@@ -10,13 +10,14 @@ mod admission {
     mod writes;
 }
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use backout_model::names;
+use backout_model::{names, undo::Operation};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, TypeMeta},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use system_tests::{Backout, Cluster, Output, TestNamespace, User, records::Logged};
 
@@ -30,11 +31,37 @@ async fn namespace(promise: &str) -> (&'static Cluster, TestNamespace<'static>) 
     (cluster, ns)
 }
 
-/// The records of the namespace in log order, but for those of the grants that the tests make themselves.
+/// The records of the namespace in log order, but for those of the grants that the tests make themselves, and of
+/// attempts that met a stale cache of the API server: it asks us again for the next one.
 async fn log(cluster: &Cluster, ns: &TestNamespace<'_>) -> Vec<Logged> {
     let mut records = cluster.records(ns.name()).await.unwrap();
-    records.retain(|logged| logged.header().object.key.resource != "rolebindings");
+    let kinds = ["get", "configmaps,secrets,services,deployments", "-o", "json"];
+    let live = kubectl(ns, User::Admin, &kinds).await.success().unwrap().stdout;
+    let live: List<DynamicObject> = serde_json::from_str(&live).unwrap();
+    let mut carried: BTreeSet<_> =
+        live.items.iter().filter_map(|object| labels(object).remove(names::UNDO)).collect();
+    carried
+        .extend(records.iter().filter_map(|logged| logged.header().undo.as_ref().map(ToString::to_string)));
+    let deletions: BTreeMap<_, _> = records
+        .iter()
+        .filter(|logged| logged.header().operation == Operation::Delete)
+        .map(|logged| (logged.header().uid.clone(), logged.name().to_owned()))
+        .collect();
+    records.retain(|logged| {
+        let header = logged.header();
+        let committed = match header.operation {
+            Operation::Update => carried.contains(logged.name()),
+            Operation::Delete => deletions[&header.uid] == logged.name(),
+            Operation::Create | Operation::Scale => true,
+        };
+        committed && header.object.key.resource != "rolebindings"
+    });
     records
+}
+
+#[derive(Deserialize)]
+struct List<T> {
+    items: Vec<T>,
 }
 
 async fn kubectl(ns: &TestNamespace<'_>, user: User<'_>, args: &[&str]) -> Output {

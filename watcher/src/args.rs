@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, env = "BACKOUT_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
 
-    /// What is logged, in the syntax of RUST_LOG.
+    /// What is logged, in the syntax of `RUST_LOG`.
     #[arg(long, env = "BACKOUT_LOG", default_value = "info,kube=warn")]
     pub log: String,
 }

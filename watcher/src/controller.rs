@@ -153,5 +153,5 @@ async fn report_ready(
         async { wait(of_records, records.wait_until_ready().await.is_ok()) },
         async { wait(of_namespaces, namespaces.wait_until_ready().await.is_ok()) },
     );
-    future::pending().await
+    future::pending::<()>().await;
 }

@@ -38,7 +38,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
     let admin = tokio::spawn(admin::serve(listener, readiness.clone(), registry, stop_admin.clone()));
     let work = controller::run(&args, client, metrics, readiness, stop.clone());
-    let outcome = shutdown::supervise(signals, stop, work).await;
+    let outcome = shutdown::supervise(signals, stop, Box::pin(work)).await;
     stop_admin.cancel();
     admin.await.context("the admin port failed")?;
     outcome?

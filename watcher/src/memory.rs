@@ -54,7 +54,7 @@ struct Backoff {
 
 /// The first pause after a refusal, doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// After so many conflicts in a row there is a pause.
 const CONFLICTS: u32 = 5;
 

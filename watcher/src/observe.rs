@@ -284,13 +284,12 @@ async fn proof(context: &Context, entry: &Entry) -> Result<Proof, ApiError> {
         Ok(record) => record,
         Err(garbage) => return Ok(Proof::Refuted(garbage)),
     };
-    let outcome = match &entry.verified {
-        Some(outcome) => outcome.clone(),
-        None => {
-            let outcome = verify(&context.cluster, entry, &record).await?;
-            context.metrics.verifications.with_label_values(&[label(&outcome)]).inc();
-            outcome
-        }
+    let outcome = if let Some(outcome) = &entry.verified {
+        outcome.clone()
+    } else {
+        let outcome = verify(&context.cluster, entry, &record).await?;
+        context.metrics.verifications.with_label_values(&[label(&outcome)]).inc();
+        outcome
     };
     Ok(match outcome {
         Verification::Verified => Proof::Verified(record),

@@ -1,6 +1,13 @@
 //! The webhook's configuration is generated from the code. After a change: `BLESS=1 cargo test -p backout-webhook
 //! --test manifests`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects by failing"
+)]
+
 use std::{env, fs, path::PathBuf};
 
 use backout_model::identity::Deployers;

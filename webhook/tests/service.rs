@@ -1,5 +1,12 @@
 //! The webhook between an API server that calls it and one that stores its records, both made up.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects by failing"
+)]
+
 #[cfg(test)]
 mod fake;
 

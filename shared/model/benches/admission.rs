@@ -1,5 +1,8 @@
 //! What the webhook adds to a write: from the bytes of the request to those of the answer, and the record.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run has nothing to tell")]
+#![allow(missing_docs, reason = "criterion's macros make public items")]
+
 use std::hint::black_box;
 
 use backout_model::{
@@ -52,7 +55,8 @@ fn deployment(image: &str, version: &str) -> Value {
 }
 
 fn config_map(line: &str) -> Value {
-    let text: String = (0..36_000).map(|i| format!("{i}: {line} {}\n", i * 7919 % 10_007)).collect();
+    let lines: Vec<_> = (0..36_000).map(|i| format!("{i}: {line} {}\n", i * 7919 % 10_007)).collect();
+    let text = lines.concat();
     let data: Value =
         [("a.conf", &text[..text.len() / 2]), ("b.conf", &text[text.len() / 2..])].into_iter().collect();
     json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
@@ -108,7 +112,7 @@ fn admission(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(u64::try_from(body.len()).unwrap()));
         group.bench_function("parse", |bencher| bencher.iter(|| black_box(parse(black_box(body)).unwrap())));
         group.bench_function("decide and answer", |bencher| {
-            bencher.iter(|| black_box(decide(black_box(body))))
+            bencher.iter(|| black_box(decide(black_box(body))));
         });
         recorded(body, |recording| {
             let size = |secret: &Secret| {

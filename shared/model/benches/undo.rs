@@ -1,4 +1,5 @@
 //! What undoing one record costs, for a Deployment of ordinary size.
+
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;

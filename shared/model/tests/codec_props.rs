@@ -1,5 +1,12 @@
 //! What must hold for every record: it reads back as it was written, or not at all.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects by failing"
+)]
+
 use std::collections::BTreeMap;
 
 use backout_model::{
@@ -148,7 +155,7 @@ proptest! {
     fn another_call_makes_another_record(written in written(), request in "[a-z]{2,8}") {
         let other = Header { request, ..written.header.clone() };
         let other = codec::encode(&other, written.before.as_deref(), written.after.as_deref(), "backout-system");
-        prop_assert_ne!(other.name, written.encoded.name.clone());
+        prop_assert_ne!(&other.name, &written.encoded.name);
         let again = codec::encode(&written.header, written.before.as_deref(), written.after.as_deref(), "backout-system");
         prop_assert_eq!(again, written.encoded);
     }
@@ -200,8 +207,8 @@ fn a_bomb_is_not_inflated() {
         std::io::Write::write_all(&mut encoder, &zeros).unwrap();
     }
     let bomb = encoder.finish().unwrap();
-    let encoded = write(Operation::Create, 1, "alice".into(), "", "x").encoded;
-    let outcome = codec::decode(&encoded.name, &annotations(&encoded), &bomb);
+    let record = write(Operation::Create, 1, "alice".into(), "", "x").encoded;
+    let outcome = codec::decode(&record.name, &annotations(&record), &bomb);
     assert!(matches!(outcome, Err(Garbage::TooLarge)), "{outcome:?}");
 }
 

@@ -1,6 +1,14 @@
 //! The definition of releases is generated from the code. After a change: `BLESS=1 cargo test -p backout-model
 //! --test manifests`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects by failing"
+)]
+#![allow(clippy::disallowed_methods, reason = "this test writes what it generates")]
+
 use std::{env, fs, path::PathBuf};
 
 use backout_model::release::Release;

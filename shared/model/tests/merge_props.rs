@@ -1,5 +1,12 @@
 //! Properties of undoing records, over small objects shaped like those of Kubernetes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects by failing"
+)]
+
 use std::collections::BTreeSet;
 
 use backout_model::{

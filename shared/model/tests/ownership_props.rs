@@ -1,5 +1,12 @@
 //! Field ownership after a rollback, against a small model of the server's.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects by failing"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use backout_model::{

@@ -1,12 +1,15 @@
 //! Which release a write belongs to, and how its record lies in the cluster.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use backout_model::names;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, PostParams},
+};
 use serde_json::Value;
-use system_tests::{User, backout::NAMESPACE, stories::Stage};
+use system_tests::{User, backout::NAMESPACE, eventually, stories::Stage};
 
 use super::super::{ALICE, api, log, namespace, tags};
 
@@ -102,8 +105,18 @@ async fn a_record_too_large_for_one_secret_lies_in_pieces() {
     let (old, new) = (noise(), noise());
     let maps = api(cluster, ALICE, &ns, "ConfigMap").await;
     let object = |noise: &str| serde_json::from_value(manifest(noise)).unwrap();
-    maps.create(&kube::api::PostParams::default(), &object(&old)).await.unwrap();
-    maps.replace("a", &kube::api::PostParams::default(), &object(&new)).await.unwrap();
+    let post = PostParams::default();
+    // On a busy machine so much may take longer than a webhook has: then the write is refused, and tried again.
+    eventually("it is created", Duration::from_mins(1), async || {
+        Ok(Some(maps.create(&post, &object(&old)).await?))
+    })
+    .await
+    .unwrap();
+    eventually("it is changed", Duration::from_mins(1), async || {
+        Ok(Some(maps.replace("a", &post, &object(&new)).await?))
+    })
+    .await
+    .unwrap();
 
     let record = log(cluster, &ns).await.pop().unwrap();
     let data = |image: &Option<Value>| image.as_ref().unwrap()["data"]["key"].as_str().unwrap().to_owned();

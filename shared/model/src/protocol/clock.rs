@@ -12,7 +12,7 @@ use crate::health::{self, Verdict};
 pub const BLIND_AFTER: Duration = Duration::from_secs(30);
 
 /// A watcher that has just started watches for at least this long before a deadline passes.
-const FIRST_WATCH: Duration = Duration::from_secs(60);
+const FIRST_WATCH: Duration = Duration::from_mins(1);
 
 impl Step<'_> {
     /// Judges the objects, and lets the clocks stand still over a time in which they could not be observed.

@@ -63,7 +63,7 @@ impl<'a> Step<'a> {
     /// Nothing is under way, unless a new record has come.
     fn decided(&mut self) {
         // A revision that was held or only reported is not committed, and yet a write after its cut is the next one's.
-        let boundary = self.status.sealed().unwrap_or(self.status.healthy());
+        let boundary = self.status.sealed().unwrap_or_else(|| self.status.healthy());
         self.lower_fence(boundary);
         let any = |wanted| self.seen.after(boundary).any(|(_, standing)| standing == wanted);
         let (confirmed, pending) = (any(Standing::Confirmed), any(Standing::Pending));

@@ -31,7 +31,7 @@ pub(super) fn rolling_back(step: &mut Step<'_>) {
     }
     let refusal = |restore: &Restore| seen.refusals.get(&restore.object);
     let refused = refused(&plan, refusal);
-    step.held_up = refused.first().or(plan.waiting.first()).cloned();
+    step.held_up = refused.first().or_else(|| plan.waiting.first()).cloned();
     let left = [&plan.unrestored, &plan.yielded, &plan.waiting, &refused];
     step.status.unrestored = super::report::bounded(left.into_iter().flatten().cloned());
     if let Some(hold) = plan.hold {

@@ -165,7 +165,7 @@ mod tests {
         let (policy, problems) = flags.resolve(&namespace, &spec);
         assert_eq!(problems, Vec::<Problem>::new());
         assert_eq!(policy.soak, Duration::from_secs(30));
-        assert_eq!(policy.deadline, Duration::from_secs(180));
+        assert_eq!(policy.deadline, Duration::from_mins(3));
         assert_eq!(policy.settle, flags.settle);
     }
 

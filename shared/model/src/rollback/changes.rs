@@ -74,6 +74,7 @@ impl<'a> Changes<'a> {
 
     /// The undo pointer of the object before the revision; `None` where the records cannot tell: a scale does not see
     /// the labels.
+    #[expect(clippy::option_option, reason = "no pointer is something else than not known")]
     pub(super) fn pointer_before(&self) -> Option<Option<&'a RecordName>> {
         let first = self.needed().find(|entry| entry.header.operation != Operation::Scale)?;
         Some(first.header.undo.as_ref())

@@ -1,5 +1,12 @@
 //! The judge: recordings of a real kubelet replayed, readiness kind by kind, and the rules of the verdict.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects by failing"
+)]
+
 #[cfg(test)]
 mod attribution;
 #[cfg(test)]

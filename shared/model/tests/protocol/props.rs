@@ -1,14 +1,12 @@
 //! Whatever deployers and others do, and wherever the watcher dies: a failed revision leaves nothing behind, a healthy
 //! one is left alone.
 
-mod world;
-
 use std::collections::BTreeMap;
 
+use super::world::{FOREVER, World, data, failed_job, key, seconds};
 use backout_model::{names, object::Image, release::Phase, undo::Record};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use world::{FOREVER, World, data, failed_job, key, seconds};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -87,7 +85,7 @@ impl Play {
             Event::Commit => self.commit(),
             Event::Outside(object, text) if there(world, object) => {
                 world.outside("ConfigMap", NAMES[object], |it| {
-                    it["metadata"]["annotations"]["seen"] = json!(text)
+                    it["metadata"]["annotations"]["seen"] = json!(text);
                 });
             }
             Event::Wait(time) => self.wait(time),
@@ -141,7 +139,7 @@ fn seen(world: &World) -> BTreeMap<String, Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_failed_revision_leaves_nothing_behind(
@@ -208,5 +206,43 @@ proptest! {
         prop_assert_eq!(world.state(), deployed);
         prop_assert_eq!(&world.written, &[]);
         prop_assert_eq!(world.records(), 0);
+    }
+
+    #[test]
+    fn what_deployers_write_during_a_rollback_is_kept(
+        beginning in beginning(),
+        events in prop::collection::vec(event(), 0..8),
+        lives in lives(),
+        late in prop::collection::vec((0..4_usize, 0..NAMES.len(), any::<bool>()), 1..6),
+    ) {
+        let mut play = Play::begin(beginning, lives);
+        for event in &events {
+            play.happen(event);
+        }
+        play.pending.clear();
+        play.world.deploy("Job", "migrate", failed_job());
+        while play.world.status.phase != Some(Phase::RollingBack) {
+            play.world.turn(FOREVER);
+        }
+        let mut last = BTreeMap::new();
+        for (turn, (looks, object, delete)) in late.iter().enumerate() {
+            for _ in 0..*looks {
+                let survives = play.lives.next().unwrap_or(FOREVER);
+                play.world.turn(survives);
+            }
+            let there = play.world.objects.contains_key(&key("ConfigMap", NAMES[*object]));
+            let text = (!delete || !there).then(|| format!("late {turn}"));
+            play.world.deploy("ConfigMap", NAMES[*object], text.as_deref().and_then(data));
+            last.insert(NAMES[*object], text);
+        }
+        play.wait(600);
+        let world = &play.world;
+        prop_assert_eq!(world.status.phase, Some(Phase::Healthy), "{:#?}", world.status);
+        prop_assert_eq!(world.records(), 0);
+        for (name, text) in last {
+            let found = world.objects.get(&key("ConfigMap", name));
+            prop_assert_eq!(found.map(|it| it["data"]["text"].clone()), text.map(Value::from), "{}", name);
+        }
+        prop_assert!(!world.objects.contains_key(&key("Job", "migrate")));
     }
 }

@@ -1,12 +1,10 @@
 //! The life of a revision, step by step, in a cluster in miniature.
 
-mod world;
-
 use std::collections::BTreeSet;
 
+use super::world::{FOREVER, World, bad_upgrade, data, failed_job, healthy, helm};
 use backout_model::{names, release::Phase};
 use serde_json::json;
-use world::{FOREVER, World, bad_upgrade, data, failed_job, healthy, helm};
 
 use Phase::{Healthy, Held, Notified, Open, Progressing, RolledBack, RollingBack, Soaking};
 

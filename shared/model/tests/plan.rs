@@ -1,0 +1,552 @@
+//! What a rollback does with one object: the table of the design, row by row, and each special rule.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects by failing"
+)]
+#![expect(clippy::unwrap_used, reason = "the helpers of tests")]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use backout_model::{
+    health::Live,
+    names::{self, RecordName, ReleaseKey, ReleaseName},
+    object::{Image, ObjectKey, ObjectRef, Position},
+    rollback::{Options, Plan, Proof, Restore, Track, Write, plan},
+    undo::{
+        Body, Header, Operation, Record, Replicas,
+        chain::{Chain, Entry, Standing},
+    },
+};
+use serde_json::{Value, json};
+
+const CUT: Position = Position(100);
+
+/// One object, what the release did to it, and what there is now.
+struct Story {
+    track: Track,
+    proofs: BTreeMap<RecordName, Proof>,
+}
+
+fn record(n: u8) -> RecordName {
+    RecordName::from_digest(&[n; 32])
+}
+
+/// An object of the kind as the server stores it: with an undo pointer, if there is one.
+fn stored(group: &str, kind: &str, uid: &str, version: u32, pointer: Option<u8>, text: &str) -> Value {
+    let api = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
+    let mut object = json!({"apiVersion": api, "kind": kind, "data": {"text": text}, "metadata": {"name": "x",
+        "namespace": "shop", "uid": uid, "resourceVersion": version.to_string(),
+        "creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"app": "x"},
+        "managedFields": [{"manager": "kubectl", "operation": "Update", "apiVersion": api, "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:data": {"f:text": {}}}}]}});
+    if let Some(pointer) = pointer {
+        object["metadata"]["labels"][names::UNDO] = json!(record(pointer).as_str());
+    }
+    object
+}
+
+fn map(uid: &str, version: u32, pointer: Option<u8>, text: &str) -> Value {
+    stored("", "ConfigMap", uid, version, pointer, text)
+}
+
+impl Story {
+    fn of(group: &str, kind: &str) -> Self {
+        let key = ObjectKey {
+            group: group.into(),
+            resource: format!("{}s", kind.to_lowercase()),
+            namespace: Some("shop".into()),
+            name: "x".into(),
+        };
+        let object = ObjectRef { key, version: "v1".into(), kind: kind.into() };
+        let chain = Chain { standings: Vec::new(), dangling: None };
+        let track = Track { object, entries: Vec::new(), chain, live: Live::Absent };
+        Self { track, proofs: BTreeMap::new() }
+    }
+
+    fn map() -> Self {
+        Self::of("", "ConfigMap")
+    }
+
+    /// The next record; its log position is ten times its number.
+    fn then(mut self, operation: Operation, before: Option<Value>, after: Option<Value>) -> Self {
+        let n = u8::try_from(self.track.entries.len() + 1).unwrap();
+        let image = before.as_ref().map(Image);
+        let header = Header {
+            operation,
+            object: self.track.object.clone(),
+            generate_name: None,
+            uid: image.and_then(Image::uid).map(str::to_owned),
+            resource_version: image.and_then(Image::resource_version).map(str::to_owned),
+            undo: image.and_then(Image::undo),
+            replicas: None,
+            release: ReleaseKey::new("shop", ReleaseName::from_mark("shop").unwrap()),
+            release_uid: None,
+            revision: 2,
+            begins: false,
+            user: "alice".into(),
+            tool: "kubectl".into(),
+            request: n.to_string(),
+        };
+        let entry = Entry {
+            name: record(n),
+            position: Position(u64::from(n) * 10),
+            resource_version: n.to_string(),
+            pieces: 0,
+            created: "2026-01-01T01:00:00Z".parse().unwrap(),
+            age: Duration::from_secs(10),
+            header: header.clone(),
+            verified: None,
+        };
+        self.track.entries.push(entry);
+        self.track.chain.standings.push(Standing::Confirmed);
+        let proof = Record { name: record(n), header, body: Body { before, after } };
+        self.proofs.insert(record(n), Proof::Verified(proof));
+        self
+    }
+
+    fn created(self, after: Value) -> Self {
+        self.then(Operation::Create, None, Some(after))
+    }
+
+    fn updated(self, before: Value, after: Value) -> Self {
+        self.then(Operation::Update, Some(before), Some(after))
+    }
+
+    fn deleted(self, before: Value) -> Self {
+        self.then(Operation::Delete, Some(before), None)
+    }
+
+    fn scaled(mut self, before: Value, replicas: Replicas) -> Self {
+        self = self.then(Operation::Scale, Some(before.clone()), Some(before));
+        self.track.entries.last_mut().unwrap().header.replicas = Some(replicas);
+        if let Some(Proof::Verified(record)) = self.proofs.values_mut().next_back() {
+            record.header.replicas = Some(replicas);
+        }
+        self
+    }
+
+    fn now(mut self, live: Value) -> Self {
+        self.track.live = Live::Present(live);
+        self
+    }
+
+    fn proved(mut self, n: u8, proof: impl FnOnce(Record) -> Proof) -> Self {
+        let Some(Proof::Verified(known)) = self.proofs.remove(&record(n)) else { panic!("{n} is known") };
+        self.proofs.insert(record(n), proof(known));
+        self
+    }
+
+    fn plan_with(&self, pods: &[Value], options: Options) -> Plan {
+        plan(std::slice::from_ref(&self.track), CUT, &self.proofs, pods, options)
+    }
+
+    fn plan(&self) -> Plan {
+        self.plan_with(&[], Options::default())
+    }
+
+    fn write(&self) -> Write {
+        let plan = self.plan();
+        let [Restore { write, .. }] = &plan.writes[..] else { panic!("{plan:#?}") };
+        write.clone()
+    }
+
+    /// Why it is not restored.
+    fn left(&self) -> String {
+        let plan = self.plan();
+        assert_eq!(plan.writes, []);
+        let [left] = &plan.unrestored[..] else { panic!("{plan:#?}") };
+        left.reason.clone()
+    }
+
+    fn is_done(&self) {
+        assert_eq!(self.plan(), Plan::default());
+    }
+}
+
+fn deletion(uid: &str, version: &str, replaced: bool) -> Write {
+    Write::Delete { uid: uid.into(), resource_version: version.into(), replaced }
+}
+
+// The table.
+
+#[test]
+fn what_the_release_created_is_deleted_as_it_is_now() {
+    let story = Story::map().created(map("", 0, None, "new")).now(map("u1", 15, Some(1), "new"));
+    assert_eq!(story.write(), deletion("u1", "15", false));
+}
+
+#[test]
+fn what_the_release_created_and_is_gone_or_anothers_is_left_alone() {
+    let story = Story::map().created(map("", 0, None, "new"));
+    story.is_done();
+    story.now(map("theirs", 90, None, "other")).is_done();
+}
+
+#[test]
+fn what_the_release_changed_is_undone_on_what_is_there() {
+    let mut live = map("u1", 20, Some(1), "two");
+    live["metadata"]["annotations"] = json!({"theirs": "stays"});
+    let story =
+        Story::map().updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two")).now(live.clone());
+    let Write::Update { body, overridden } = story.write() else { panic!() };
+    assert_eq!(overridden, Vec::<String>::new());
+    let mut wanted = map("u1", 20, Some(9), "one");
+    wanted["metadata"]["annotations"] = live["metadata"]["annotations"].clone();
+    assert_eq!(body, wanted, "with the uid and resourceVersion of the live object");
+}
+
+#[test]
+fn after_the_put_the_owners_are_restored_and_then_it_is_done() {
+    let mut live = map("u1", 21, Some(9), "one");
+    let owners = live["metadata"]["managedFields"].clone();
+    live["metadata"]["managedFields"][0]["manager"] = json!(names::FIELD_MANAGER);
+    let story = Story::map().updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two"));
+    let story = story.now(live);
+    assert_eq!(story.write(), Write::Own { resource_version: "21".into(), managed_fields: owners });
+    story.now(map("u1", 22, Some(9), "one")).is_done();
+}
+
+#[test]
+fn what_the_release_deleted_is_created_from_its_image() {
+    let mut image = map("u1", 5, Some(9), "one");
+    image["status"] = json!({"seen": true});
+    let Write::Create { body } = Story::map().deleted(image).write() else { panic!() };
+    let mut wanted = map("u1", 5, Some(9), "one");
+    for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
+        wanted["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    assert_eq!(body, wanted);
+}
+
+#[test]
+fn what_the_release_changed_before_it_deleted_it_comes_back_unchanged() {
+    let story = Story::map()
+        .updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two"))
+        .deleted(map("u1", 12, Some(1), "two"));
+    let Write::Create { body } = story.write() else { panic!() };
+    assert_eq!(body["data"], json!({"text": "one"}));
+    assert_eq!(Image(&body).undo(), Some(record(9)));
+}
+
+#[test]
+fn what_the_release_replaced_is_deleted_and_then_created_from_the_old_image() {
+    let story = Story::map().deleted(map("u1", 5, Some(9), "one")).created(map("", 0, None, "another"));
+    let there = story.now(map("u2", 25, Some(2), "another"));
+    assert_eq!(there.write(), deletion("u2", "25", true));
+    let gone = Story { track: Track { live: Live::Absent, ..there.track }, ..there };
+    assert!(matches!(gone.write(), Write::Create { .. }));
+    gone.now(map("u3", 30, Some(9), "one")).is_done();
+}
+
+// The special rules.
+
+#[test]
+fn an_object_that_others_put_in_its_place_is_not_touched() {
+    let deleted = || Story::map().deleted(map("u1", 5, None, "one"));
+    assert!(deleted().now(map("theirs", 90, None, "other")).left().contains("replaced"));
+    // Neither deleted because the release wrote it too.
+    let written = deleted().updated(map("theirs", 90, None, "other"), map("theirs", 90, None, "more"));
+    assert!(written.now(map("theirs", 91, Some(2), "more")).left().contains("replaced"));
+    let created = Story::map()
+        .created(map("", 0, None, "new"))
+        .updated(map("theirs", 90, None, "other"), map("theirs", 90, None, "more"));
+    assert!(created.now(map("theirs", 91, Some(2), "more")).left().contains("replaced"));
+}
+
+#[test]
+fn a_field_that_somebody_else_changed_too_goes_back_and_is_named() {
+    let story = Story::map().updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two")).now(map(
+        "u1",
+        20,
+        Some(1),
+        "mine",
+    ));
+    let Write::Update { body, overridden } = story.write() else { panic!() };
+    assert_eq!((&body["data"]["text"], overridden), (&json!("one"), vec!["data.text".to_owned()]));
+    // But not again once it was put back.
+    story.now(map("u1", 30, Some(9), "mine")).is_done();
+}
+
+#[test]
+fn a_scale_is_undone_where_it_still_stands() {
+    let sized = |version, replicas: i64| {
+        let mut object = stored("apps", "Deployment", "u1", version, Some(9), "one");
+        object["spec"] = json!({"replicas": replicas});
+        object
+    };
+    let story = || Story::of("apps", "Deployment").scaled(sized(5, 2), Replicas { before: 2, after: 5 });
+    let Write::Update { body, .. } = story().now(sized(8, 5)).write() else { panic!() };
+    assert_eq!(body["spec"]["replicas"], json!(2));
+    story().now(sized(9, 2)).is_done();
+    story().now(sized(9, 7)).is_done();
+    assert!(story().left().contains("only its replicas"));
+}
+
+#[test]
+fn what_holds_data_is_deleted_only_when_asked_and_nothing_is_that_is_to_be_kept() {
+    for (group, kind) in [
+        ("", "PersistentVolumeClaim"),
+        ("", "Namespace"),
+        ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ] {
+        let live = |wish: Option<&str>| {
+            let mut live = stored(group, kind, "u1", 15, Some(1), "new");
+            live["metadata"]["annotations"] = json!({names::ON_ROLLBACK: wish});
+            Story::of(group, kind).created(live.clone()).now(live)
+        };
+        assert!(live(None).left().contains("holds data"));
+        assert_eq!(live(Some("delete")).write(), deletion("u1", "15", false));
+    }
+    for annotation in [names::ON_ROLLBACK, "helm.sh/resource-policy"] {
+        let mut live = map("u1", 15, Some(1), "new");
+        live["metadata"]["annotations"] = json!({annotation: "keep"});
+        let created = Story::map().created(live.clone()).now(live.clone());
+        assert!(created.left().contains("annotation"));
+        live["metadata"]["labels"][names::UNDO] = json!(record(2).as_str());
+        let replaced = Story::map().deleted(map("u0", 5, Some(9), "one")).created(live.clone()).now(live);
+        assert!(replaced.left().contains("annotation"));
+    }
+}
+
+#[test]
+fn privileges_are_taken_away_but_given_back_only_when_allowed() {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    let role = |version, pointer, text| stored(GROUP, "Role", "u1", version, Some(pointer), text);
+    let created = Story::of(GROUP, "Role").created(role(0, 9, "new")).now(role(15, 1, "new"));
+    assert_eq!(created.write(), deletion("u1", "15", false));
+    for story in [
+        Story::of(GROUP, "Role").updated(role(5, 9, "one"), role(5, 9, "two")).now(role(15, 1, "two")),
+        Story::of(GROUP, "Role").deleted(role(5, 9, "one")),
+    ] {
+        assert!(story.left().contains("--restore-rbac"));
+        let allowed = Options { restore_rbac: true, ..Options::default() };
+        assert_eq!(story.plan_with(&[], allowed).writes.len(), 1);
+    }
+}
+
+#[test]
+fn what_is_being_deleted_or_cannot_be_read_is_waited_for() {
+    let terminating = |pointer| {
+        let mut live = map("u1", 20, Some(pointer), "two");
+        live["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        live
+    };
+    let created = || Story::map().created(map("", 0, None, "new"));
+    let updated = || Story::map().updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two"));
+    let mut unreadable = updated();
+    unreadable.track.live = Live::Unreadable("forbidden".into());
+    let mut unknown = updated();
+    unknown.track.live = Live::Unreadable("forbidden".into());
+    unknown.track.chain.standings = vec![Standing::Pending];
+    for (story, why) in [
+        (created().now(terminating(1)), "finalizers"),
+        (updated().now(terminating(1)), "created again"),
+        (Story::map().deleted(map("u1", 5, Some(9), "one")).now(terminating(9)), "created again"),
+        (unreadable, "forbidden"),
+        (unknown, "forbidden"),
+    ] {
+        let plan = story.plan();
+        assert_eq!((plan.writes.len(), plan.waiting.len(), plan.unrestored.len()), (0, 1, 0), "{plan:#?}");
+        assert!(plan.waiting[0].reason.contains(why), "{plan:#?}");
+    }
+}
+
+#[test]
+fn a_state_before_that_is_in_doubt_holds_everything() {
+    let good = || {
+        let mut story = Story::map().created(map("", 0, None, "new")).now(map("u7", 15, Some(1), "new"));
+        story.track.object.key.name = "good".into();
+        story
+    };
+    let updated = || {
+        let story = Story::map().updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two"));
+        story.now(map("u1", 20, Some(1), "two"))
+    };
+    let unverified = updated().proved(1, |it| Proof::Unverified(it, "compacted".into()));
+    let mut dangling = updated();
+    dangling.track.chain.dangling = Some(record(8));
+    for (story, why) in [
+        (unverified, "acceptUnverified"),
+        (updated().proved(1, |_| Proof::Refuted("forged".into())), "forged"),
+        (dangling, "does not exist"),
+    ] {
+        let plan = plan(&[good().track, story.track], CUT, &story.proofs, &[], Options::default());
+        assert!(plan.hold.as_ref().is_some_and(|hold| hold.reason.contains(why)), "{plan:#?}");
+        assert_eq!(plan.writes, []);
+    }
+    let accepted = Options { accept_unverified: true, ..Options::default() };
+    let unverified = updated().proved(1, |it| Proof::Unverified(it, "compacted".into()));
+    assert_eq!(unverified.plan_with(&[], accepted).writes.len(), 1);
+}
+
+#[test]
+fn nothing_is_touched_before_every_state_is_known() {
+    let good = Story::map().created(map("", 0, None, "new")).now(map("u7", 15, Some(1), "new"));
+    let waits = Story::map()
+        .updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two"))
+        .now(map("u1", 20, Some(1), "two"))
+        .proved(1, |_| Proof::Unknown("timeout".into()));
+    let plan = plan(&[good.track, waits.track], CUT, &waits.proofs, &[], Options::default());
+    assert_eq!((plan.writes.len(), plan.waiting.len(), plan.hold), (0, 1, None));
+    assert!(plan.waiting[0].reason.contains("timeout"));
+}
+
+#[test]
+fn a_refuted_claim_that_no_object_bears_out_is_left_out() {
+    let forged = || {
+        Story::map()
+            .deleted(map("u0", 4, None, "evil"))
+            .proved(1, |_| Proof::Refuted("the server had stored something else".into()))
+    };
+    assert!(forged().left().contains("not believed"));
+    // What was really done to the object is undone all the same, and its proof is asked for.
+    let story = forged().updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two")).now(map(
+        "u1",
+        20,
+        Some(2),
+        "two",
+    ));
+    assert_eq!(story.track.needed(CUT, &story.proofs)[0].name, record(2));
+    assert!(matches!(story.write(), Write::Update { .. }));
+}
+
+#[test]
+fn only_images_that_count_are_asked_for() {
+    let story = Story::map()
+        .created(map("", 0, None, "new"))
+        .updated(map("u1", 5, Some(1), "new"), map("u1", 5, Some(1), "newer"));
+    assert_eq!(story.track.needed(CUT, &BTreeMap::new()), Vec::<&Entry>::new());
+    let story = Story::map()
+        .deleted(map("u1", 5, Some(9), "one"))
+        .created(map("", 0, None, "another"))
+        .updated(map("u2", 15, Some(2), "another"), map("u2", 15, Some(2), "more"));
+    let names: Vec<_> = story.track.needed(CUT, &BTreeMap::new()).iter().map(|it| &it.name).collect();
+    assert_eq!(names, [&record(1)]);
+}
+
+#[test]
+fn what_deployers_wrote_after_the_cut_is_the_next_revisions() {
+    let late = |story: Story, before: Value, after: Value| {
+        let mut story = story.updated(before, after);
+        story.track.entries.last_mut().unwrap().position = Position(CUT.0 + 1);
+        story
+    };
+    let updated = || Story::map().updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two"));
+    let unrestored = late(updated(), map("u1", 20, Some(1), "two"), map("u1", 20, Some(1), "three"));
+    let plan = unrestored.now(map("u1", 21, Some(2), "three")).plan();
+    assert_eq!((plan.writes.len(), plan.yielded.len()), (0, 1), "{plan:#?}");
+    let restored = late(updated(), map("u1", 20, Some(9), "one"), map("u1", 20, Some(9), "three"));
+    restored.now(map("u1", 21, Some(2), "three")).is_done();
+}
+
+#[test]
+fn what_another_release_wrote_since_or_was_written_in_another_version_is_left() {
+    let updated = || Story::map().updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two"));
+    assert!(updated().now(map("u1", 21, Some(77), "theirs")).left().contains("another release"));
+    let mut story = updated();
+    story.track.object.version = "v2".into();
+    assert!(story.now(map("u1", 21, Some(1), "two")).left().contains("v1 and as v2"));
+}
+
+#[test]
+fn labels_that_somebody_took_off_do_not_pass_for_a_restored_object() {
+    let story = || Story::map().updated(map("u1", 5, None, "one"), map("u1", 5, None, "two"));
+    assert!(matches!(story().now(map("u1", 20, None, "two")).write(), Write::Update { .. }));
+    story().now(map("u1", 20, None, "one")).is_done();
+    story().now(map("u1", 20, None, "mine")).is_done();
+}
+
+#[test]
+fn stuck_pods_of_a_restored_stateful_set_are_freed_and_no_others() {
+    let set = |strategy: Value, observed: i64| {
+        let mut set = stored("apps", "StatefulSet", "u1", 20, Some(9), "one");
+        set["metadata"]["generation"] = json!(4);
+        set["spec"] = json!({"updateStrategy": strategy});
+        set["status"] = json!({"observedGeneration": observed, "updateRevision": "db-1"});
+        set
+    };
+    let pod = |name: &str, revision: &str, ready: &str, created: &str| {
+        json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": "7",
+            "creationTimestamp": created, "labels": {"controller-revision-hash": revision},
+            "ownerReferences": [{"uid": "u1", "controller": true}]},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]}})
+    };
+    let (before, during) = ("2026-01-01T00:59:00Z", "2026-01-01T01:00:05Z");
+    let pods = [
+        pod("db-0", "db-1", "False", during),
+        pod("db-1", "db-2", "False", during),
+        pod("db-2", "db-2", "True", during),
+        pod("db-3", "db-0", "False", before),
+    ];
+    let freed = |live: Value| {
+        let before = stored("apps", "StatefulSet", "u1", 5, Some(9), "one");
+        let after = stored("apps", "StatefulSet", "u1", 5, Some(9), "two");
+        let mut before = before;
+        before["spec"] = live["spec"].clone();
+        let mut after = after;
+        after["spec"] = live["spec"].clone();
+        let story = Story::of("apps", "StatefulSet").updated(before, after).now(live);
+        let plan = story.plan_with(&pods, Options::default());
+        let names: Vec<_> = plan.writes.iter().map(|it| it.object.key.name.clone()).collect();
+        (names, plan.waiting.len())
+    };
+    let rolling = json!({"type": "RollingUpdate"});
+    assert_eq!(freed(set(rolling.clone(), 4)), (vec!["db-1".to_owned()], 0));
+    assert_eq!(freed(set(rolling, 3)), (vec![], 1), "its controller has not seen it");
+    let on_delete = json!({"type": "OnDelete"});
+    assert_eq!(freed(set(on_delete, 4)).0, ["db-1", "db-2"]);
+    let partition = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}});
+    assert_eq!(freed(set(partition, 4)).0, Vec::<String>::new());
+}
+
+#[test]
+fn what_others_depend_on_comes_first_and_goes_last() {
+    let restore = |kind: &str, write: Write| Restore {
+        object: ObjectRef {
+            key: ObjectKey {
+                group: String::new(),
+                resource: String::new(),
+                namespace: None,
+                name: kind.into(),
+            },
+            version: "v1".into(),
+            kind: kind.into(),
+        },
+        write,
+    };
+    let create = || Write::Create { body: json!({}) };
+    let delete = || deletion("u", "1", false);
+    let own = || Write::Own { resource_version: "1".into(), managed_fields: json!([]) };
+    let mut plan = Plan {
+        writes: vec![
+            restore("Job", delete()),
+            restore("Secret", delete()),
+            restore("Deployment", create()),
+            restore("ConfigMap", Write::Update { body: json!({}), overridden: Vec::new() }),
+            restore("Widget", deletion("u", "1", true)),
+            restore("Service", own()),
+        ],
+        ..Plan::default()
+    };
+    let mut waves = Vec::new();
+    while !plan.writes.is_empty() {
+        let wave: Vec<_> = plan.wave(|_| false, |_| false).into_iter().cloned().collect();
+        plan.writes.retain(|restore| !wave.contains(restore));
+        waves.push(wave.iter().map(|restore| restore.object.kind.clone()).collect::<Vec<_>>().join(" "));
+    }
+    assert_eq!(waves, ["ConfigMap Service", "Deployment", "Widget", "Job", "Secret"]);
+}
+
+#[test]
+fn what_is_refused_holds_up_nobody() {
+    let story = Story::map().deleted(map("u1", 5, Some(9), "one"));
+    let mut plan = story.plan();
+    let other = Restore { write: deletion("u", "1", false), ..plan.writes[0].clone() };
+    plan.writes.push(other.clone());
+    let is_refused = |restore: &Restore| *restore != other;
+    assert_eq!(plan.wave(is_refused, |_| false), [&other]);
+    assert_eq!(plan.wave(is_refused, |_| true).len(), 2);
+}

@@ -1,0 +1,202 @@
+//! What others do while a release is under way, and what the cluster does not do: the log must bear it.
+
+use super::world::{FOREVER, World, bad_upgrade, data, failed_job, healthy, helm, key, seconds};
+use backout_model::{
+    names,
+    release::{Action, Phase},
+};
+use serde_json::{Value, json};
+
+use Phase::{Healthy, Held, Open, Progressing, RolledBack, RollingBack, Soaking};
+
+/// Looks once a second until the phase is reached, without doing what is decided then.
+fn until(world: &mut World, phase: Phase) {
+    for _ in 0..1000 {
+        if world.status.phase == Some(phase) {
+            return;
+        }
+        world.look(FOREVER);
+        world.now += seconds(1);
+    }
+    panic!("{phase:?} is not reached: {:#?}", world.status);
+}
+
+fn text(world: &World, name: &str) -> Value {
+    world.objects[&key("ConfigMap", name)]["data"]["text"].clone()
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_waited_for_and_then_restored() {
+    let mut world = healthy();
+    let before = world.state();
+    bad_upgrade(&mut world);
+    until(&mut world, RollingBack);
+    world.unreadable.insert(key("ConfigMap", "a"));
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(RollingBack));
+    assert!(world.status.unrestored[0].reason.contains("no answer"), "{:?}", world.status.unrestored);
+    world.unreadable.clear();
+    world.run(60, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+    assert_eq!(world.state(), before);
+}
+
+#[test]
+fn what_an_outsider_makes_of_a_restored_object_is_not_undone_again() {
+    for tracked in [true, false] {
+        let mut world = if tracked { healthy() } else { World::new() };
+        if !tracked {
+            world.outside_create("ConfigMap", "a", &json!({"data": {"text": "one"}}));
+        }
+        world.meddler = Some((key("ConfigMap", "a"), |object| object["data"]["text"] = json!("mine")));
+        world.deploy("ConfigMap", "a", data("two"));
+        world.deploy("Job", "migrate", failed_job());
+        world.run(120, || FOREVER);
+        assert_eq!(world.status.phase, Some(RolledBack), "{tracked}");
+        assert_eq!(text(&world, "a"), json!("mine"));
+        assert!(world.written.len() <= 3, "{:?}", world.written);
+    }
+}
+
+#[test]
+fn a_deployers_write_during_the_rollback_is_kept_and_is_the_next_revision() {
+    for restored in [false, true] {
+        let mut world = healthy();
+        let before = world.state();
+        bad_upgrade(&mut world);
+        until(&mut world, RollingBack);
+        if restored {
+            world.look(FOREVER);
+            assert_eq!(text(&world, "a"), json!("one"));
+        }
+        world.deploy("ConfigMap", "a", data("three"));
+        world.run(200, || FOREVER);
+        assert_eq!(text(&world, "a"), json!("three"));
+        assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 3));
+        assert!(!world.state().contains_key("jobs/migrate"));
+        assert_eq!(world.state()["configmaps/b"], before["configmaps/b"]);
+        assert_eq!(world.records(), 0);
+    }
+}
+
+#[test]
+fn a_revision_that_began_during_a_rollback_goes_back_to_the_last_healthy_state_too() {
+    let mut world = healthy();
+    let before = world.state();
+    bad_upgrade(&mut world);
+    until(&mut world, RollingBack);
+    world.deploy("ConfigMap", "a", data("three"));
+    world.deploy("Job", "again", failed_job());
+    world.run(300, || FOREVER);
+    assert_eq!((world.status.phase, world.status.revision), (Some(RolledBack), 3));
+    assert_eq!(world.state(), before);
+    assert_eq!(world.records(), 0);
+}
+
+#[test]
+fn a_hold_that_no_permission_can_lift_is_not_tried_over_and_over() {
+    let mut world = healthy();
+    world.policy.accept_unverified = true;
+    bad_upgrade(&mut world);
+    world.outside("ConfigMap", "a", |a| {
+        a["metadata"]["labels"][names::UNDO] = json!(format!("u-{}", "0".repeat(40)));
+    });
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Open, RollingBack, Held]);
+    assert_eq!(world.written, []);
+    // A change of the Release asks for another try.
+    world.generation += 1;
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Open, RollingBack, Held, RollingBack, Held]);
+}
+
+#[test]
+fn records_that_cannot_commit_any_more_are_collected_without_another_event() {
+    let mut world = healthy();
+    world.admit("ConfigMap", "a", data("lost"));
+    world.outside("ConfigMap", "a", |a| a["metadata"]["annotations"] = json!({"x": "y"}));
+    world.run(120, || FOREVER);
+    assert_eq!(world.records(), 0);
+}
+
+#[test]
+fn records_of_a_held_revision_are_verified_before_the_server_forgets() {
+    let mut world = healthy();
+    world.policy.on_upgrade_failure = Action::Hold;
+    bad_upgrade(&mut world);
+    world.run(250, || FOREVER);
+    assert_eq!(world.status.phase, Some(Held));
+    assert_eq!(world.unverified(), 0);
+    assert!(world.looks < 100, "{}", world.looks);
+}
+
+#[test]
+fn a_watcher_that_starts_anew_verifies_by_the_age_of_the_record() {
+    let mut world = healthy();
+    world.policy.on_upgrade_failure = Action::Hold;
+    bad_upgrade(&mut world);
+    world.run(140, || FOREVER);
+    world.restart();
+    world.run(60, || FOREVER);
+    assert_eq!(world.unverified(), 0);
+}
+
+#[test]
+fn a_blind_time_neither_counts_nor_keeps_the_watcher_busy() {
+    let mut world = healthy();
+    world.echo = true;
+    world.deploy("ConfigMap", "a", data("two"));
+    world.deploy("Job", "migrate", Some(json!({"spec": {"completions": 1}})));
+    world.run(30, || FOREVER);
+    assert_eq!(world.status.phase, Some(Progressing));
+    world.unreadable.insert(key("ConfigMap", "a"));
+    let stored = world.stored;
+    world.run(300, || FOREVER);
+    assert!(world.stored - stored <= 2, "{}", world.stored - stored);
+    world.unreadable.clear();
+    world.run(540, || FOREVER);
+    assert_eq!(world.status.phase, Some(Progressing), "300 of 870 s do not count");
+    world.run(60, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+}
+
+#[test]
+fn a_client_is_not_gone_because_the_cluster_was() {
+    let mut world = World::new();
+    helm(&mut world, 1, "pending-install");
+    world.deploy("ConfigMap", "a", data("one"));
+    world.run(60, || FOREVER);
+    world.now += seconds(900);
+    world.run(60, || FOREVER);
+    assert_eq!(world.phases, [Open]);
+    helm(&mut world, 1, "deployed");
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(Healthy));
+}
+
+#[test]
+fn the_deadline_does_not_fall_at_the_first_look_of_a_watcher() {
+    let mut world = healthy();
+    world.deploy("Job", "migrate", Some(json!({"spec": {"completions": 1}})));
+    world.run(30, || FOREVER);
+    world.restart();
+    world.now += seconds(3600);
+    world.run(20, || FOREVER);
+    assert_eq!(world.status.phase, Some(Progressing));
+    world.run(60, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+}
+
+#[test]
+fn the_soak_is_watched_from_its_begin_to_its_end() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.run(20, || FOREVER);
+    assert_eq!(world.status.phase, Some(Soaking));
+    world.restart();
+    world.now += seconds(3600);
+    world.run(50, || FOREVER);
+    assert_eq!(world.status.phase, Some(Soaking));
+    world.run(30, || FOREVER);
+    assert_eq!(world.status.phase, Some(Healthy));
+}

@@ -1,0 +1,14 @@
+//! The protocol in a cluster in miniature: the life of a revision, faults, others at work, and random histories.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what it expects by failing"
+)]
+
+mod faults;
+mod life;
+mod others;
+mod props;
+mod world;
