@@ -207,42 +207,4 @@ proptest! {
         prop_assert_eq!(&world.written, &[]);
         prop_assert_eq!(world.records(), 0);
     }
-
-    #[test]
-    fn what_deployers_write_during_a_rollback_is_kept(
-        beginning in beginning(),
-        events in prop::collection::vec(event(), 0..8),
-        lives in lives(),
-        late in prop::collection::vec((0..4_usize, 0..NAMES.len(), any::<bool>()), 1..6),
-    ) {
-        let mut play = Play::begin(beginning, lives);
-        for event in &events {
-            play.happen(event);
-        }
-        play.pending.clear();
-        play.world.deploy("Job", "migrate", failed_job());
-        while play.world.status.phase != Some(Phase::RollingBack) {
-            play.world.turn(FOREVER);
-        }
-        let mut last = BTreeMap::new();
-        for (turn, (looks, object, delete)) in late.iter().enumerate() {
-            for _ in 0..*looks {
-                let survives = play.lives.next().unwrap_or(FOREVER);
-                play.world.turn(survives);
-            }
-            let there = play.world.objects.contains_key(&key("ConfigMap", NAMES[*object]));
-            let text = (!delete || !there).then(|| format!("late {turn}"));
-            play.world.deploy("ConfigMap", NAMES[*object], text.as_deref().and_then(data));
-            last.insert(NAMES[*object], text);
-        }
-        play.wait(600);
-        let world = &play.world;
-        prop_assert_eq!(world.status.phase, Some(Phase::Healthy), "{:#?}", world.status);
-        prop_assert_eq!(world.records(), 0);
-        for (name, text) in last {
-            let found = world.objects.get(&key("ConfigMap", name));
-            prop_assert_eq!(found.map(|it| it["data"]["text"].clone()), text.map(Value::from), "{}", name);
-        }
-        prop_assert!(!world.objects.contains_key(&key("Job", "migrate")));
-    }
 }
