@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 use crate::{
@@ -96,6 +96,7 @@ fn print(reports: &[Report], json: bool) -> Result<()> {
     for report in reports.iter().filter(|_| json) {
         println!("{}", serde_json::to_string(report)?);
     }
+    ensure!(reports.iter().all(|report| report.exact), "not every object is as it was before, see above");
     Ok(())
 }
 

@@ -66,7 +66,7 @@ pub(crate) async fn release(
     let (entries, spent): (Vec<_>, Vec<_>) =
         log.entries.into_iter().partition(|entry| entry.position > status.healthy());
     let newest = entries.last().map(|entry| entry.position).unwrap_or_default();
-    let Some(mut tracks) = tracks(context, key, entries, log.cut, &noted(&status)).await? else {
+    let Some(mut tracks) = tracks(context, key, entries, log.cut, &status).await? else {
         return Ok(Sight::Outdated);
     };
     problems.extend(weed(context, &mut tracks, memory).await?);
@@ -124,9 +124,8 @@ fn policy(
     context.policy.resolve(&annotations, &release.spec)
 }
 
-/// The records that are known to have taken effect.
-fn noted(status: &ReleaseStatus) -> BTreeSet<RecordName> {
-    status.confirmed.iter().filter_map(|name| RecordName::parse(name)).collect()
+fn names(records: &[String]) -> BTreeSet<RecordName> {
+    records.iter().filter_map(|name| RecordName::parse(name)).collect()
 }
 
 /// The objects behind the records, each as it is now; `None` if one is newer than the list of the records.
@@ -135,17 +134,12 @@ async fn tracks(
     release: &ReleaseKey,
     entries: Vec<Entry>,
     cut: Position,
-    noted: &BTreeSet<RecordName>,
+    status: &ReleaseStatus,
 ) -> Result<Option<Vec<Track>>, ApiError> {
-    let mut of_object: BTreeMap<(ObjectKey, Option<RecordName>), Vec<Entry>> = BTreeMap::new();
-    for entry in &entries {
-        let key = chain::subject(entry, &entries);
-        // Objects without a name yet are told apart by the record of their creation.
-        let nameless = key.name.is_empty().then(|| entry.name.clone());
-        of_object.entry((key, nameless)).or_default().push(entry.clone());
-    }
-    let groups =
-        of_object.into_iter().filter_map(|((key, _), entries)| Some((object(key, &entries)?, entries)));
+    let groups = chain::by_object(&entries, &names(&status.undone))
+        .into_iter()
+        .filter_map(|((key, _), entries)| Some((object(key, &entries)?, entries)));
+    let noted = &names(&status.confirmed);
     let tracks: Vec<_> =
         stream::iter(groups.map(|(object, entries)| track(context, release, object, entries, cut, noted)))
             .buffered(PARALLEL)

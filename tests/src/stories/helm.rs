@@ -12,6 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(150);
 /// What Helm alone takes to notice: its default timeout.
 const SOONER_THAN_HELM: Duration = Duration::from_secs(30);
 
+const SAME: &str = "every object equals its state before, Helm's own records included";
+
 /// Helm without `--atomic` and without `--wait`, then with `--wait`.
 pub async fn helm(stage: &Stage<'_>) -> Result<[Report; 2]> {
     let home = stage.home("web").await?;
@@ -28,13 +30,11 @@ pub async fn helm(stage: &Stage<'_>) -> Result<[Report; 2]> {
         home.end_of("web", 2, PATIENCE).await
     })
     .await?;
-    home.claim_same(&before, &[], "every object equals its state before, Helm's own records included")
-        .await?;
+    let same = home.claim_same(&before, &[], SAME).await?;
     ensure!(history(&home).await? == [(1, "deployed".to_owned())], "helm history is not what it was");
     stage.tell.claim("helm history shows revision 1 as deployed");
-    let (detect, restore) = measure::seconds(&home, failure).await?;
-    kubectl::tell_seconds(stage, detect, restore);
-    let crash = kubectl::report("helm-crash-loop", &rolled_back, detect, restore)?;
+    let seconds = kubectl::measured(&home, failure).await?;
+    let crash = kubectl::report("helm-crash-loop", &rolled_back, same, seconds)?;
     ensure!(crash.outcome == Phase::RolledBack, "{crash:?}");
 
     home.helm(&["upgrade", "web", "./web", "--set", "greeting=hi"]).await?.success()?;
@@ -64,11 +64,8 @@ async fn waiting(stage: &Stage<'_>, home: &Home<'_>) -> Result<Report> {
         output.elapsed.as_secs_f64()
     ));
     let rolled_back = home.end_of("web", 4, PATIENCE).await?;
-    home.claim_same(&before, &[], "every object equals its state before, Helm's own records included")
-        .await?;
-    let (detect, restore) = measure::seconds(home, failure).await?;
-    kubectl::tell_seconds(stage, detect, restore);
-    let report = kubectl::report("helm-wait", &rolled_back, detect, restore)?;
+    let same = home.claim_same(&before, &[], SAME).await?;
+    let report = kubectl::report("helm-wait", &rolled_back, same, kubectl::measured(home, failure).await?)?;
     ensure!(report.outcome == Phase::RolledBack, "{report:?}");
     Ok(report)
 }

@@ -31,6 +31,6 @@ pub struct Report {
     pub detect_seconds: Option<f64>,
     /// From the first restoring write to the last.
     pub restore_seconds: Option<f64>,
-    /// Whether every object is as it was before, field ownership included.
+    /// Whether every object is as it was before, field ownership included; of a healthy revision, as it was deployed.
     pub exact: bool,
 }

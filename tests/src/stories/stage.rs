@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use backout_model::{
     names,
     release::{Phase, Release},
@@ -149,12 +149,16 @@ impl Home<'_> {
         }
     }
 
-    /// Claims that the namespace is what it was, but for the uids of objects that had to be made anew.
-    pub async fn claim_same(&self, before: &Snapshot, made_anew: &[&str], claim: &str) -> Result<()> {
+    /// Claims that the namespace is what it was, but for the uids of objects that had to be made anew; false, and not
+    /// told, if it is not.
+    pub async fn claim_same(&self, before: &Snapshot, made_anew: &[&str], claim: &str) -> Result<bool> {
         let differences = before.differences(&Snapshot::take(self).await?, made_anew);
-        ensure!(differences.is_empty(), "not as it was before: {differences:#?}");
+        if !differences.is_empty() {
+            eprintln!("{}: not as it was before: {differences:#?}", self.name);
+            return Ok(false);
+        }
         self.stage.tell.claim(claim);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -54,13 +54,13 @@ pub(super) fn failed(seen: &Observed, failure: &Failure) -> Notice {
 /// The Event on the Release when a revision is over.
 pub(super) fn ended(status: &ReleaseStatus) -> Notice {
     let phase = status.phase.unwrap_or(Phase::Open);
-    let objects = status.history.first().map_or(0, |past| past.objects);
+    let objects = objects(status);
     let revision = status.revision;
     let cause = status.failure.as_ref().map(blame).unwrap_or_default();
     let message = match (phase, &status.held) {
-        (Phase::Healthy, _) => format!("Revision {revision} is healthy: {objects} objects"),
+        (Phase::Healthy, _) => format!("Revision {revision} is healthy: {objects}"),
         (Phase::RolledBack, _) => {
-            format!("Revision {revision} was rolled back: {objects} objects. Cause: {cause}")
+            format!("Revision {revision} was rolled back: {objects}. Cause: {cause}")
         }
         (_, Some(held)) => format!("Revision {revision} failed: {cause}. {}", not_rolled_back(held)),
         _ => format!("Revision {revision} failed and is left as it is: {cause}"),
@@ -163,7 +163,7 @@ fn message(
         (Phase::Open, _) => "Waiting for the deployer to finish".to_owned(),
         (Phase::Progressing, _) => "Waiting for the objects to become ready".to_owned(),
         (Phase::Soaking, _) => "All objects are ready and must stay so for a while".to_owned(),
-        (Phase::Healthy, _) => "Healthy".to_owned(),
+        (Phase::Healthy, _) => format!("Committed, {}", objects(status)),
         (Phase::RollingBack, _) => match held_up {
             Some(first) => format!(
                 "Rolling back is held up by {}: {}. Cause of the rollback: {cause}",
@@ -187,12 +187,24 @@ fn rolled_back(status: &ReleaseStatus, cause: &str) -> String {
         1 => " 1 object was not restored, see status.unrestored.",
         _ => " Some objects were not restored, see status.unrestored.",
     };
-    let took = status.history.first().and_then(duration).map(|s| format!(" in {s} s")).unwrap_or_default();
+    let took = match status.history.first().and_then(duration) {
+        None => String::new(),
+        Some(0) => " in less than a second".to_owned(),
+        Some(seconds) => format!(" in {seconds} s"),
+    };
     let ready = match status.ready.as_str() {
         "" | "0/0" => String::new(),
         ready => format!(" Ready again: {ready} of the restored objects."),
     };
     format!("Rolled back{took}: {cause}.{ready}{left}")
+}
+
+/// How many objects the last revision wrote.
+fn objects(status: &ReleaseStatus) -> String {
+    match status.history.first().map_or(0, |past| past.objects) {
+        1 => "1 object".to_owned(),
+        many => format!("{many} objects"),
+    }
 }
 
 fn duration(past: &Past) -> Option<i64> {

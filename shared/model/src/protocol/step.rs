@@ -109,6 +109,7 @@ impl<'a> Step<'a> {
             revision: past.revision + 1,
             healthy_revision: past.healthy_revision,
             healthy_position: past.healthy_position.clone(),
+            undone: past.undone.clone(),
             author: Some(author),
             opened_at: Some(Time(self.now)),
             attempt: Some(self.seen.attempt()),
@@ -244,11 +245,14 @@ impl<'a> Step<'a> {
 
     /// Ends the revision and moves it into the history.
     pub(super) fn end(&mut self, phase: Phase) {
-        match (self.status.phase, phase) {
-            (_, Phase::Healthy) => self.close_interval(),
-            // Some objects may be restored: the objects themselves tell which changes still stand.
-            (Some(Phase::RollingBack), Phase::Held | Phase::Notified) => self.status.confirmed.clear(),
-            _ => self.status.confirmed = self.confirmed(),
+        if phase == Phase::Healthy {
+            self.close_interval();
+        } else {
+            self.status.confirmed = self.confirmed();
+        }
+        if phase == Phase::RolledBack {
+            // Of the restored objects nothing is known yet.
+            self.status.ready.clear();
         }
         let now = Some(Time(self.now));
         let decided_at = self.status.decided_at.clone().or_else(|| now.clone());
@@ -279,6 +283,7 @@ impl<'a> Step<'a> {
     pub(super) fn close_interval(&mut self) {
         self.status.healthy_position.clone_from(&self.status.sealed_position);
         self.status.confirmed.clear();
+        self.status.undone.clear();
         self.wake = Wake::After(Duration::ZERO);
     }
 

@@ -20,11 +20,11 @@ const WAITING: (SignedDuration, SignedDuration) =
 const GIVES_WAY: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) fn rolling_back(step: &mut Step<'_>) {
-    if step.seen.policy.suspend {
-        return step.end(Phase::Notified);
-    }
     let seen = step.seen;
     let mut plan = plan(&seen.tracks, seen.cut(), &seen.proofs, &seen.pods, seen.options);
+    if seen.policy.suspend {
+        return halt(step, &plan, Phase::Notified);
+    }
     if let Some(why) = &seen.blind {
         // Whether pods keep a workload from going back cannot be told.
         plan.waiting.push(Unrestored { object: Subject::default(), reason: why.clone() });
@@ -34,12 +34,12 @@ pub(super) fn rolling_back(step: &mut Step<'_>) {
     step.held_up = refused.first().or_else(|| plan.waiting.first()).cloned();
     let left = [&plan.unrestored, &plan.yielded, &plan.waiting, &refused];
     step.status.unrestored = super::report::bounded(left.into_iter().flatten().cloned());
-    if let Some(hold) = plan.hold {
-        step.status.held = Some(hold);
-        return step.end(Phase::Held);
+    if let Some(hold) = &plan.hold {
+        step.status.held = Some(hold.clone());
+        return halt(step, &plan, Phase::Held);
     }
     if plan.writes.is_empty() && plan.waiting.is_empty() {
-        return end(step, plan.yielded);
+        return end(step, &plan, plan.yielded.first());
     }
     let wave = plan.wave(
         |restore| refusal(restore).is_some(),
@@ -47,8 +47,8 @@ pub(super) fn rolling_back(step: &mut Step<'_>) {
     );
     let gets_on = wave.iter().any(|restore| refusal(restore).is_none());
     if !gets_on && gives_way(step) {
-        let held_up = step.held_up.clone().into_iter().collect();
-        return end(step, held_up);
+        let held_up = step.held_up.clone();
+        return end(step, &plan, held_up.as_ref());
     }
     step.wake = Wake::After(if wave.is_empty() { pause(step, &plan) } else { NEXT_WAVE });
     step.effects.extend(wave.into_iter().cloned().map(Effect::Restore));
@@ -56,14 +56,21 @@ pub(super) fn rolling_back(step: &mut Step<'_>) {
 
 /// Nothing is left to do. Where something is left over the revision is not rolled back: the next one, which goes on from
 /// there, has the same state to go back to.
-fn end(step: &mut Step<'_>, left_over: Vec<Unrestored>) {
-    match left_over.into_iter().next() {
+fn end(step: &mut Step<'_>, plan: &Plan, left_over: Option<&Unrestored>) {
+    match left_over {
         Some(first) => {
-            step.status.held = Some(first);
-            step.end(Phase::Held);
+            step.status.held = Some(first.clone());
+            halt(step, plan, Phase::Held);
         }
         None => step.end(Phase::RolledBack),
     }
+}
+
+/// The rollback comes to a halt. What it has put back is the revision's no more.
+fn halt(step: &mut Step<'_>, plan: &Plan, phase: Phase) {
+    let undone = plan.undone.iter().map(ToString::to_string);
+    step.status.undone.extend(undone);
+    step.end(phase);
 }
 
 /// What the server refuses, with what it says.

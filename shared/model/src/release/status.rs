@@ -34,6 +34,10 @@ pub struct ReleaseStatus {
     /// the objects may not tell any more: others may delete them, and the rollback restores them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub confirmed: Vec<String>,
+    /// The last records of objects that a rollback put back before it came to a halt: they and those before them count no
+    /// more, while the log still holds what was left over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undone: Vec<String>,
     /// Whether the current revision is a first install or an upgrade.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,

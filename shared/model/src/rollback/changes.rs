@@ -23,6 +23,8 @@ pub(super) struct Changes<'a> {
     pub(super) refuted: Vec<(&'a Entry, &'a str)>,
     /// What became of some record is not known: the object cannot be read.
     pub(super) uncertain: bool,
+    /// The last record up to the cut, whatever became of it.
+    pub(super) last: Option<&'a Entry>,
     /// The first record after the cut that took effect.
     pub(super) next: Option<&'a Entry>,
     /// See [`crate::undo::chain::Chain::dangling`].
@@ -41,6 +43,7 @@ impl<'a> Changes<'a> {
             uncertain: track
                 .records()
                 .any(|(entry, standing)| entry.position <= cut && standing == Standing::Pending),
+            last: track.entries.iter().rfind(|entry| entry.position <= cut),
             next: track.confirmed().find(|entry| entry.position > cut),
             dangling: track.chain.dangling.as_ref(),
         };

@@ -18,6 +18,8 @@ pub(super) enum Next {
     Done,
     /// This brings it nearer.
     Write(Write),
+    /// It is on its way out, which nothing can stop any more.
+    Go(String),
     /// Something else must finish first.
     Wait(String),
     /// It stays as it is.
@@ -36,7 +38,7 @@ pub(super) fn next(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, 
     };
     let Some(first) = changes.records.first() else { return Next::Done };
     if let Some(next) = changes.next {
-        return yielded(changes, next);
+        return yielded(changes, next, live, proofs);
     }
     if let Some(reason) = live.and_then(|object| out_of_reach(changes, object)) {
         return Next::Leave(reason);
@@ -64,6 +66,10 @@ pub(super) fn next(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, 
         Some(object) if is_created(changes, object) => take_down(changes.object, object, true),
         Some(object) if changes.wrote(Image(object).uid()) => Next::Leave(REPLACED.to_owned()),
         Some(object) => created_again(object, &records),
+        // It was on its way out before the release touched it.
+        None if records.first().and_then(|first| first.body.before.as_ref()).is_some_and(is_terminating) => {
+            Next::Done
+        }
         None => match image_before(&records) {
             Some(image) => Next::Write(Write::Create { body: merge::to_create(&image) }),
             None => Next::Leave("is gone, and its records hold only its replicas".to_owned()),
@@ -79,11 +85,21 @@ const PROTECTED: [(&str, &str); 3] =
 
 const REPLACED: &str = "was replaced by another object that is not of this release";
 
-fn yielded(changes: &Changes<'_>, next: &chain::Entry) -> Next {
-    if changes.was_restored_before(next) {
-        return Next::Done;
+fn yielded(
+    changes: &Changes<'_>,
+    next: &chain::Entry,
+    live: Option<&Value>,
+    proofs: &BTreeMap<RecordName, Proof>,
+) -> Next {
+    if !changes.was_restored_before(next) {
+        return Next::Yield(format!("was written again by {} while it was rolled back", next.header.user));
     }
-    Next::Yield(format!("was written again by {} while it was rolled back", next.header.user))
+    // It may have come between our PUT and the patch of the field owners.
+    let live = live.filter(|live| Image(live).uid() == next.header.uid.as_deref());
+    match live.zip(image_before(&changes.images(proofs))) {
+        Some((live, before)) => own(live, ownership::handed_back(live, &before)),
+        None => Next::Done,
+    }
 }
 
 /// Why the records cannot be undone on the live object.
@@ -104,10 +120,15 @@ fn is_created(changes: &Changes<'_>, live: &Value) -> bool {
     changes.created(Image(live).uid(), Image(live).undo().as_ref())
 }
 
+fn is_terminating(object: &Value) -> bool {
+    Image(object).is_terminating()
+}
+
 fn take_down(object: &ObjectRef, live: &Value, replaced: bool) -> Next {
     let image = Image(live);
     if image.is_terminating() {
-        return Next::Wait("is being deleted and waits for its finalizers".to_owned());
+        let reason = "is being deleted and waits for its finalizers".to_owned();
+        return if replaced { Next::Wait(reason) } else { Next::Go(reason) };
     }
     let wish = image.annotation(names::ON_ROLLBACK);
     if wish == Some("keep") || (wish.is_none() && image.annotation("helm.sh/resource-policy") == Some("keep"))

@@ -98,6 +98,8 @@ pub struct Plan {
     pub unrestored: Vec<Unrestored>,
     /// Objects that deployers have written again before they were restored: they are the next revision's.
     pub yielded: Vec<Unrestored>,
+    /// The last records of the objects that are as they were before: nothing of them is left to undo.
+    pub undone: Vec<RecordName>,
     /// The before-state of something is not known for certain: no object may be touched.
     pub hold: Option<Unrestored>,
 }
@@ -117,23 +119,41 @@ pub fn plan(
         let changes = Changes::of(track, cut, proofs);
         let listed = |reason| Unrestored { object: (&track.object).into(), reason };
         match doubt(&changes, proofs, options) {
-            Some(Doubt::Lasting(reason)) => return Plan { hold: Some(listed(reason)), ..Plan::default() },
-            Some(Doubt::Passing(reason)) => unproven.push(listed(reason)),
+            Some(Doubt::Lasting(reason)) => {
+                plan.hold.get_or_insert_with(|| listed(reason));
+                continue;
+            }
+            Some(Doubt::Passing(reason)) => {
+                unproven.push(listed(reason));
+                continue;
+            }
             None => {}
         }
         plan.unrestored.extend(changes.refuted.iter().map(|(entry, why)| {
             listed(format!("the undo record {} is not believed and was left out: {why}", entry.name))
         }));
         match object::next(&changes, proofs, options) {
-            object::Next::Done => stuck::free(&changes, pods, &mut plan),
+            object::Next::Done => {
+                if !stuck::free(&changes, pods, &mut plan) {
+                    plan.undone.extend(changes.last.map(|entry| entry.name.clone()));
+                }
+            }
             object::Next::Write(write) => plan.writes.push(Restore { object: track.object.clone(), write }),
+            object::Next::Go(reason) => {
+                plan.undone.extend(changes.last.map(|entry| entry.name.clone()));
+                plan.waiting.push(listed(reason));
+            }
             object::Next::Wait(reason) => plan.waiting.push(listed(reason)),
             object::Next::Leave(reason) => plan.unrestored.push(listed(reason)),
             object::Next::Yield(reason) => plan.yielded.push(listed(reason)),
         }
     }
     // Nothing is touched before it is known that everything can be.
-    if unproven.is_empty() { plan } else { Plan { waiting: unproven, ..Plan::default() } }
+    match plan {
+        Plan { undone, hold: hold @ Some(_), .. } => Plan { undone, hold, ..Plan::default() },
+        Plan { undone, .. } if !unproven.is_empty() => Plan { waiting: unproven, undone, ..Plan::default() },
+        plan => plan,
+    }
 }
 
 /// Why the state of an object before the revision is not known for certain.

@@ -12,13 +12,15 @@ use crate::{
 
 /// Adds the deletion of pods that keep a restored StatefulSet from rolling back: the controller waits for an unready
 /// pod of the bad revision forever (kubernetes#67250), and with `OnDelete` it never replaces pods by itself. Pods that
-/// were there before the revision are none of its doing.
-pub(super) fn free(changes: &Changes<'_>, pods: &[Value], plan: &mut Plan) {
-    let (Live::Present(workload), Some(first)) = (changes.live, changes.records.first()) else { return };
+/// were there before the revision are none of its doing. Returns whether there is anything to be done or waited for.
+pub(super) fn free(changes: &Changes<'_>, pods: &[Value], plan: &mut Plan) -> bool {
+    let (Live::Present(workload), Some(first)) = (changes.live, changes.records.first()) else {
+        return false;
+    };
     if (changes.object.key.group.as_str(), changes.object.kind.as_str()) != ("apps", "StatefulSet")
         || changes.next.is_some()
     {
-        return;
+        return false;
     }
     let observed = workload.pointer("/status/observedGeneration").and_then(Value::as_i64);
     if observed < Image(workload).generation() {
@@ -26,7 +28,7 @@ pub(super) fn free(changes: &Changes<'_>, pods: &[Value], plan: &mut Plan) {
             object: changes.object.into(),
             reason: "waits for its controller to see the restored spec".to_owned(),
         });
-        return;
+        return true;
     }
     let update = workload.pointer("/status/updateRevision").and_then(Value::as_str);
     let on_delete = workload.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete");
@@ -39,6 +41,7 @@ pub(super) fn free(changes: &Changes<'_>, pods: &[Value], plan: &mut Plan) {
             && !Image(pod).is_terminating()
             && (on_delete || !is_ready(pod))
     });
+    let planned = plan.writes.len();
     plan.writes.extend(stuck.map(|pod| Restore {
         object: pod_ref(pod),
         write: Write::Delete {
@@ -47,6 +50,7 @@ pub(super) fn free(changes: &Changes<'_>, pods: &[Value], plan: &mut Plan) {
             replaced: false,
         },
     }));
+    plan.writes.len() > planned
 }
 
 fn created(pod: &Value) -> Option<Timestamp> {

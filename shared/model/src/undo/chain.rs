@@ -1,7 +1,10 @@
 //! Which records took effect: every write that committed left its record's name on the object, and every later
 //! record of the object says which name it found there.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -193,11 +196,32 @@ fn scaled(entry: &Entry, later: &[Entry], live: &Value) -> Standing {
     }
 }
 
+/// The records of each object, in log order, without those up to one of `undone`: the object was put back after it.
+/// Objects without a name yet are told apart by the record of their creation.
+pub fn by_object(
+    log: &[Entry],
+    undone: &BTreeSet<RecordName>,
+) -> BTreeMap<(ObjectKey, Option<RecordName>), Vec<Entry>> {
+    let mut of_object: BTreeMap<_, Vec<Entry>> = BTreeMap::new();
+    for entry in log {
+        let key = subject(entry, log);
+        let nameless = key.name.is_empty().then(|| entry.name.clone());
+        let records = of_object.entry((key, nameless)).or_default();
+        if undone.contains(&entry.name) {
+            records.clear();
+        } else {
+            records.push(entry.clone());
+        }
+    }
+    of_object.retain(|_, records| !records.is_empty());
+    of_object
+}
+
 /// What a record is about: the object's key, with the name that the server generated where the log tells it.
 ///
 /// A create with `generateName` has no name yet; the next record of the object, which found this record's name on
 /// it, does.
-pub fn subject(entry: &Entry, log: &[Entry]) -> ObjectKey {
+fn subject(entry: &Entry, log: &[Entry]) -> ObjectKey {
     let key = &entry.header.object.key;
     if !key.name.is_empty() {
         return key.clone();

@@ -57,6 +57,18 @@ pub fn recreated<'a>(
     entries.write(&before)
 }
 
+/// The same where others have gone on from a restored object: only what is still ours goes back to its owners in
+/// `before`.
+pub fn handed_back(live: &Value, before: &Value) -> Value {
+    let before = Entries::of_object(before).without_ours();
+    let (ours, mut entries) = Entries::of_object(live).split_ours();
+    for entry in &before.0 {
+        let back = entry.fields.iter().filter(|field| ours.contains(field));
+        entries.give(entry, back.cloned());
+    }
+    entries.write(&Entries::default())
+}
+
 /// Whether a patch that sets the managedFields of `live` to `wanted` would change more than times and the order,
 /// which is the server's.
 pub fn needs_restoring(live: &Value, wanted: &Value) -> bool {
@@ -97,8 +109,13 @@ struct Change<'a> {
 
 impl<'a> Change<'a> {
     fn read(before: &'a Value, after: &'a Value) -> Self {
-        let entries = |object| Entries::of_object(object).without_ours();
-        Self { before, after, had: entries(before), has: entries(after) }
+        let (ours, mut had) = Entries::of_object(before).split_ours();
+        let has = Entries::of_object(after).without_ours();
+        // What a restore had not given back to its owner yet: whoever took it from us is the only one who is known.
+        for entry in &has.0 {
+            had.give(entry, entry.fields.iter().filter(|field| ours.contains(field)).cloned());
+        }
+        Self { before, after, had, has }
     }
 
     /// From those who took fields with the write.
@@ -171,9 +188,14 @@ impl<'a> Entries<'a> {
         Self(entries.filter(|entry| !entry.fields.is_empty()).collect())
     }
 
-    fn without_ours(mut self) -> Self {
-        self.0.retain(|entry| entry.key.manager != names::FIELD_MANAGER);
-        self
+    fn without_ours(self) -> Self {
+        self.split_ours().1
+    }
+
+    /// Our entries, and those of others.
+    fn split_ours(self) -> (Self, Self) {
+        let (ours, others) = self.0.into_iter().partition(|entry| entry.key.manager == names::FIELD_MANAGER);
+        (Self(ours), Self(others))
     }
 
     fn find(&self, key: Key<'_>) -> Option<&Entry<'a>> {
@@ -182,6 +204,10 @@ impl<'a> Entries<'a> {
 
     fn owns(&self, key: Key<'_>, field: &[&str]) -> bool {
         self.find(key).is_some_and(|entry| entry.fields.contains(field))
+    }
+
+    fn contains(&self, field: &[&str]) -> bool {
+        self.0.iter().any(|entry| entry.fields.contains(field))
     }
 
     /// Adds fields to the entry with the key of `like`.

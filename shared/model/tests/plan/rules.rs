@@ -123,7 +123,19 @@ fn what_is_being_deleted_or_cannot_be_read_is_waited_for() {
         let plan = story.plan();
         assert_eq!((plan.writes.len(), plan.waiting.len(), plan.unrestored.len()), (0, 1, 0), "{plan:#?}");
         assert!(plan.waiting[0].reason.contains(why), "{plan:#?}");
+        // What nobody can keep any more is undone; the rest is not yet.
+        assert_eq!(plan.undone.is_empty(), why != "finalizers");
     }
+}
+
+#[test]
+fn what_was_on_its_way_out_before_the_release_is_not_made_again() {
+    let going = |text| {
+        let mut object = map("u1", 5, Some(9), text);
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        object
+    };
+    Story::map().updated(going("one"), going("two")).is_done();
 }
 
 #[test]
@@ -212,6 +224,9 @@ fn what_deployers_wrote_after_the_cut_is_the_next_revisions() {
     assert_eq!((plan.writes.len(), plan.yielded.len()), (0, 1), "{plan:#?}");
     let restored = late(updated(), map("u1", 20, Some(9), "one"), map("u1", 20, Some(9), "three"));
     restored.now(map("u1", 21, Some(2), "three")).is_done();
+    let deleted = Story::map().deleted(map("u1", 5, Some(9), "one"));
+    let made_again = late(deleted, map("u2", 20, Some(9), "one"), map("u2", 20, Some(9), "three"));
+    made_again.now(map("u2", 21, Some(2), "three")).is_done();
 }
 
 #[test]

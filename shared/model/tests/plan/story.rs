@@ -161,7 +161,9 @@ impl Story {
     }
 
     pub(crate) fn is_done(&self) {
-        assert_eq!(self.plan(), Plan::default());
+        let last = self.track.entries.iter().rfind(|entry| entry.position <= CUT);
+        let undone = last.map(|entry| entry.name.clone()).into_iter().collect();
+        assert_eq!(self.plan(), Plan { undone, ..Plan::default() });
     }
 }
 

@@ -36,6 +36,14 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// Writes of a deployer while a rollback is under way: after so many looks of the watcher, of which object, and whether
+/// it is deleted.
+type Late = (usize, usize, bool);
+
+fn late() -> impl Strategy<Value = Vec<Late>> {
+    prop::collection::vec((0..4_usize, 0..NAMES.len(), any::<bool>()), 1..6)
+}
+
 /// Where the watcher dies: after how many changes, look by look; later it lives.
 fn lives() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(prop_oneof![2 => Just(FOREVER), 3 => 0..4_usize], 0..40)
@@ -109,6 +117,37 @@ impl Play {
         world.run(time, || lives.next().unwrap_or(FOREVER));
     }
 
+    /// A revision of `events` fails, and a deployer goes on writing: returns what it left of each object, and whether it
+    /// came between a restore and the patch that gives the fields back to their owners: then these may be lost.
+    fn is_written_while_it_rolls_back(
+        &mut self,
+        events: &[Event],
+        late: &[Late],
+    ) -> (BTreeMap<&'static str, Option<String>>, bool) {
+        for event in events {
+            self.happen(event);
+        }
+        self.pending.clear();
+        self.world.deploy("Job", "migrate", failed_job());
+        while self.world.status.phase != Some(Phase::RollingBack) {
+            self.world.turn(FOREVER);
+        }
+        let (mut last, mut between) = (BTreeMap::new(), false);
+        for (turn, (looks, object, delete)) in late.iter().enumerate() {
+            for _ in 0..*looks {
+                let survives = self.lives.next().unwrap_or(FOREVER);
+                self.world.turn(survives);
+            }
+            let name = NAMES[*object];
+            let there = self.world.objects.get(&key("ConfigMap", name));
+            between |= there.is_some_and(is_ours);
+            let text = (!delete || there.is_none()).then(|| format!("late {turn}"));
+            self.world.deploy("ConfigMap", name, text.as_deref().and_then(data));
+            last.insert(name, text);
+        }
+        (last, between)
+    }
+
     /// Lets outsiders go on with their work while the watcher does its own.
     fn end(&mut self, outside: &[(usize, u8)]) {
         for (object, text) in outside {
@@ -127,6 +166,23 @@ fn without_others(world: &World) -> BTreeMap<String, Value> {
         object["metadata"].as_object_mut().unwrap().remove("annotations");
     }
     state
+}
+
+/// The objects without who owns their fields.
+fn contents(mut objects: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    for object in objects.values_mut() {
+        object["metadata"].as_object_mut().unwrap().remove("managedFields");
+    }
+    objects
+}
+
+/// Whether anything in the object is ours.
+fn is_ours(object: &Value) -> bool {
+    Image(object).managers().any(|manager| manager == names::FIELD_MANAGER)
+}
+
+fn uids(world: &World) -> Vec<String> {
+    world.objects.values().filter_map(|object| Image(object).uid().map(str::to_owned)).collect()
 }
 
 fn seen(world: &World) -> BTreeMap<String, Value> {
@@ -161,8 +217,7 @@ proptest! {
         prop_assert_eq!(world.records(), 0);
         prop_assert!(world.written.iter().all(|(object, _)| world.deployed.contains(object)), "{:?}", world.written);
         prop_assert!(world.deleted.is_subset(&world.made), "{:?} {:?}", world.deleted, world.made);
-        let ours = |object: &Value| Image(object).managers().any(|manager| manager == names::FIELD_MANAGER);
-        prop_assert!(!world.objects.values().any(ours));
+        prop_assert!(!world.objects.values().any(is_ours));
     }
 
     #[test]
@@ -172,7 +227,7 @@ proptest! {
         outside in prop::collection::vec((0..NAMES.len(), any::<u8>()), 1..20),
     ) {
         let mut play = Play::begin([1, 1, 2, 2], lives);
-        let uids: Vec<_> = play.world.objects.values().filter_map(|it| Image(it).uid().map(str::to_owned)).collect();
+        let uids = uids(&play.world);
         for event in &events {
             play.happen(event);
         }
@@ -206,5 +261,48 @@ proptest! {
         prop_assert_eq!(world.state(), deployed);
         prop_assert_eq!(&world.written, &[]);
         prop_assert_eq!(world.records(), 0);
+    }
+
+    #[test]
+    fn what_deployers_write_during_a_rollback_is_kept(
+        beginning in beginning(),
+        events in prop::collection::vec(event(), 0..8),
+        lives in lives(),
+        late in late(),
+    ) {
+        let mut play = Play::begin(beginning, lives);
+        let (last, _) = play.is_written_while_it_rolls_back(&events, &late);
+        play.wait(600);
+        let world = &play.world;
+        prop_assert_eq!(world.status.phase, Some(Phase::Healthy), "{:#?}", world.status);
+        prop_assert_eq!(world.records(), 0);
+        for (name, text) in last {
+            let found = world.objects.get(&key("ConfigMap", name));
+            prop_assert_eq!(found.map(|it| it["data"]["text"].clone()), text.map(Value::from), "{}", name);
+        }
+        prop_assert!(!world.objects.contains_key(&key("Job", "migrate")));
+        prop_assert!(!world.objects.values().any(is_ours));
+    }
+
+    #[test]
+    fn what_fails_after_writes_during_a_rollback_goes_back_to_the_last_healthy_state(
+        beginning in beginning(),
+        events in prop::collection::vec(event(), 0..8),
+        lives in lives(),
+        late in late(),
+    ) {
+        let mut play = Play::begin(beginning, lives);
+        let before = without_others(&play.world);
+        let (_, between) = play.is_written_while_it_rolls_back(&events, &late);
+        play.world.deploy("Job", "again", failed_job());
+        play.wait(600);
+        let world = &play.world;
+        prop_assert_eq!(world.status.phase, Some(Phase::RolledBack), "{:#?}", world.status);
+        let [is, was] =
+            [without_others(world), before].map(|state| if between { contents(state) } else { state });
+        prop_assert_eq!(is, was);
+        prop_assert_eq!(world.records(), 0);
+        prop_assert!(world.deleted.is_subset(&world.made), "{:?} {:?}", world.deleted, world.made);
+        prop_assert!(!world.objects.values().any(is_ours));
     }
 }

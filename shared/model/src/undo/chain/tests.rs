@@ -159,3 +159,17 @@ fn a_generated_name_is_learnt_from_the_next_record() {
     let log = [create, update];
     assert_eq!(subject(&log[0], &log).name, "c");
 }
+
+#[test]
+fn the_records_of_an_object_up_to_an_undone_one_count_no_more() {
+    let named = |n, object: &str| {
+        let mut entry = entry(n, Operation::Update, Some(("u", "5")), None);
+        entry.header.object.key.name = object.into();
+        entry
+    };
+    let log = [named(1, "a"), named(2, "b"), named(3, "a"), named(4, "a"), named(5, "b")];
+    let groups = by_object(&log, &BTreeSet::from([name(3), name(5)]));
+    let found: Vec<_> = groups.values().flatten().map(|it| &it.name).collect();
+    assert_eq!(found, [&name(4)]);
+    assert_eq!(by_object(&log, &BTreeSet::new()).len(), 2);
+}

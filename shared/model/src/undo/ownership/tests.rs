@@ -222,3 +222,18 @@ fn ways_lead_to_values() {
         assert_eq!(at(&way), None, "{way:?}");
     }
 }
+
+#[test]
+fn what_others_went_on_from_before_it_had_its_owners_again_is_handed_back() {
+    let ours = entry(names::FIELD_MANAGER, "Update", "", "t2", json!({"f:spec": image_field()}));
+    let kubectl = |fields: Value| entry("kubectl", "Apply", "", "t1", fields);
+    let before = object("one", 2, [kubectl(json!({"f:spec": image_field()}))]);
+    let someone = entry("someone", "Update", "", "t3", json!({"f:spec": {"f:replicas": {}}}));
+    let live = object("one", 3, [ours.clone(), someone.clone()]);
+    let back = kubectl(json!({"f:spec": image_field()}));
+    assert_eq!(handed_back(&live, &before), json!([someone, back]));
+    // Whoever took a field from us keeps it when that is undone: nobody else is known.
+    let taken = object("two", 2, [kubectl(json!({"f:spec": image_field()}))]);
+    let restored = restored(&taken, &object("one", 2, [ours]), Some(&taken));
+    assert_eq!(restored, json!([kubectl(json!({"f:spec": image_field()}))]));
+}

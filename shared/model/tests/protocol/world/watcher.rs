@@ -11,7 +11,7 @@ use backout_model::{
     object::{Image, ObjectKey, Position},
     protocol::{Decision, Effect, Notice, Observed, Refusal, Spent, Wake, step},
     rollback::{Options, Proof, Track, Write},
-    undo::chain::{Chain, Entry, Verification, subject},
+    undo::chain::{Chain, Entry, Verification, by_object},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -52,13 +52,10 @@ impl World {
         entries.sort_by_key(|entry| entry.position);
         let (entries, spent): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.position > self.status.healthy());
-        let mut groups: BTreeMap<ObjectKey, Vec<Entry>> = BTreeMap::new();
-        for entry in &entries {
-            groups.entry(subject(entry, &entries)).or_default().push(entry.clone());
-        }
-        let tracks = groups
+        let undone = self.status.undone.iter().filter_map(|name| RecordName::parse(name)).collect();
+        let tracks = by_object(&entries, &undone)
             .into_iter()
-            .map(|(key, entries)| {
+            .map(|((key, _), entries)| {
                 let live = self.live(&key);
                 let chain = Chain::read(&entries, &live, &noted, self.lost(&entries, &live).as_ref());
                 Track { object: entries[0].header.object.clone(), entries, chain, live }
