@@ -7,6 +7,7 @@ use clap::Parser;
 
 use crate::{
     Backout, BackoutOptions, Cluster, Options, User,
+    components::Component,
     stories::{self, Quiet, Report, Screen, Stage, Tell},
 };
 
@@ -33,10 +34,18 @@ pub fn run(args: Args) -> ExitCode {
         }
     };
     let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = play(args) => outcome,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("it was interrupted; everything it had started has ended")),
+        let (cluster, backout) = tokio::select! {
+            played = play(args) => played?,
+            _ = tokio::signal::ctrl_c() => {
+                anyhow::bail!("it was interrupted; everything it had started has ended");
+            }
+        };
+        if args.keep {
+            invite(&cluster).await?;
+            tokio::signal::ctrl_c().await?;
         }
+        drop(backout);
+        cluster.stop().await
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,7 +56,7 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
-async fn play(args: Args) -> Result<()> {
+async fn play(args: Args) -> Result<(Cluster, Backout)> {
     let begin = Instant::now();
     let screen = Screen::default();
     let tell: &dyn Tell = if args.json { &Quiet } else { &screen };
@@ -69,11 +78,7 @@ async fn play(args: Args) -> Result<()> {
         "All told was checked against the API server. {:.0} s.",
         begin.elapsed().as_secs_f64()
     ));
-    if args.keep {
-        keep(&cluster).await?;
-    }
-    drop(backout);
-    cluster.stop().await
+    Ok((cluster, backout))
 }
 
 /// The kind of custom resource that the stories use.
@@ -100,11 +105,16 @@ fn print(reports: &[Report], json: bool) -> Result<()> {
     Ok(())
 }
 
-async fn keep(cluster: &Cluster) -> Result<()> {
-    let kubeconfig = cluster.kubeconfig(User::Admin).await?;
+async fn invite(cluster: &Cluster) -> Result<()> {
+    let kubectl = cluster.components().path(Component::Kubectl);
     println!(
-        "The cluster stays up until Ctrl-C. In another terminal:\n\n    export KUBECONFIG={}\n    kubectl get releases -A\n",
-        kubeconfig.display()
+        "The cluster stays up until Ctrl-C. In another terminal:\n\n    \
+         export KUBECONFIG={}\n    export PATH={}:$PATH\n    \
+         kubectl get releases -A\n    \
+         kubectl -n shop set image deployment/shop shop=registry.example/missing:3   # and watch it come back\n    \
+         kubectl -n shop get release shop --watch\n",
+        cluster.kubeconfig(User::Admin).await?.display(),
+        kubectl.parent().unwrap_or(&kubectl).display(),
     );
-    std::future::pending().await
+    Ok(())
 }

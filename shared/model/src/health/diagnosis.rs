@@ -201,6 +201,7 @@ fn conclude(
     let worst = fatal.into_iter().min_by(|a, b| a.order(b)).filter(|_| enough)?;
     let more = match failing {
         1 => String::new(),
+        2 => " (and 1 more pod like it)".to_owned(),
         n => format!(" (and {} more pods like it)", n - 1),
     };
     Some((worst.row.reason, format!("{}{more}", worst.sentence())))
@@ -252,7 +253,8 @@ fn tell(row: &Row, container: &Container<'_>, memory: &Memory, now: Timestamp) -
     let message =
         ending.filter(|_| row.is_ended()).map_or_else(|| memory.cause(container), |ending| ending.message);
     row.tells
-        .replace("{count}", &count.to_string())
+        .replace("{attempts}", &if count == 1 { "1 attempt".to_owned() } else { format!("{count} attempts") })
+        .replace("{times}", &if count == 1 { "once".to_owned() } else { format!("{count} times") })
         .replace("{age}", &format!("{} s", since.map_or(0, |since| age(now, since).as_secs())))
         .replace("{exit}", &ending.map_or(0, |ending| ending.exit_code).to_string())
         .replace("{image}", &format!("{:?}", evidence::text(container.image())))

@@ -45,7 +45,8 @@ pub(super) struct Row {
     pub(super) class: Class,
     /// One of [`reasons`].
     pub(super) reason: &'static str,
-    /// What the container does, for people. Placeholders: `{image}`, `{message}`, `{exit}`, `{count}`, `{age}`.
+    /// What the container does, for people. Placeholders: `{image}`, `{message}`, `{exit}`, `{age}`,
+    /// `{attempts}`, `{times}`.
     pub(super) tells: &'static str,
 }
 
@@ -156,7 +157,7 @@ const ROWS: &[Row] = &[
     row("image-denied", PULL, NO_ACCESS, threshold(45),
         reasons::IMAGE_PULL_DENIED, "cannot pull image {image}: access denied for {age}: {message}"),
     row("image-absent", PULL, NO_SUCH_IMAGE, after_attempts(15, 2),
-        reasons::IMAGE_NOT_FOUND, "cannot pull image {image}: not found ({count} attempts in {age})"),
+        reasons::IMAGE_NOT_FOUND, "cannot pull image {image}: not found ({attempts} in {age})"),
     row("image-other", PULL, ANY, threshold(150),
         reasons::IMAGE_PULL_FAILED, "cannot pull image {image}, for {age}: {message}"),
     row("image-registry", Waits(&["RegistryUnavailable"]), ANY, threshold(150),
@@ -194,22 +195,22 @@ const ROWS: &[Row] = &[
     row("ended-for-good", Ended(|container, _| container.restart_policy() == "Never"), ANY, deterministic(0),
         reasons::POD_FAILED, "ended with exit code {exit} and is not restarted: {message}"),
     row("start-impossible", START, NOT_EXECUTABLE, crashes(2, 2),
-        reasons::CONTAINER_CANNOT_START, "cannot be started ({count} attempts in {age}): {message}"),
+        reasons::CONTAINER_CANNOT_START, "cannot be started ({attempts} in {age}): {message}"),
     row("start-other", START, ANY, crashes(3, 5),
-        reasons::CONTAINER_CANNOT_START, "cannot be started ({count} attempts in {age}): {message}"),
+        reasons::CONTAINER_CANNOT_START, "cannot be started ({attempts} in {age}): {message}"),
     row("exit-not-executable", Ended(|_, ending| matches!(ending.exit_code, 126 | 127)), ANY, crashes(2, 2),
         reasons::CONTAINER_CANNOT_START,
-        "cannot run its command ({count} attempts in {age}): exit code {exit}: {message}"),
+        "cannot run its command ({attempts} in {age}): exit code {exit}: {message}"),
     row("exit-out-of-memory", Ended(|_, ending| ending.reason == "OOMKilled" && is_soon(ending)), ANY, crashes(2, 2),
-        reasons::OUT_OF_MEMORY, "ran out of memory soon after its start, {count} times in {age}"),
+        reasons::OUT_OF_MEMORY, "ran out of memory soon after its start, {times} in {age}"),
     row("exit-init", Ended(|container, _| container.role == Role::Init), ANY, crashes(3, 5),
-        reasons::INIT_CONTAINER_FAILED, "failed {count} times in {age}: exit code {exit}: {message}"),
+        reasons::INIT_CONTAINER_FAILED, "failed {times} in {age}: exit code {exit}: {message}"),
     row("exit-hook", Waits(&["PostStartHookError"]), ANY, crashes(3, 5),
-        reasons::CRASH_LOOP, "was ended {count} times in {age}, for its hook after start failed: {message}"),
+        reasons::CRASH_LOOP, "was ended {times} in {age}, for its hook after start failed: {message}"),
     row("exit-done", Ended(|_, ending| ending.exit_code == 0), ANY, crashes(3, 5),
-        reasons::CRASH_LOOP, "should keep running but ended {count} times in {age}, with exit code 0"),
+        reasons::CRASH_LOOP, "should keep running but ended {times} in {age}, with exit code 0"),
     row("exit-error", Ended(|_, _| true), ANY, crashes(3, 5),
-        reasons::CRASH_LOOP, "crashed {count} times in {age}: exit code {exit}: {message}"),
+        reasons::CRASH_LOOP, "crashed {times} in {age}: exit code {exit}: {message}"),
 ];
 
 /// A container that outgrows its memory at once will do so each time; one that takes hours may be lucky.

@@ -193,7 +193,7 @@ fn rolled_back(status: &ReleaseStatus, cause: &str) -> String {
         Some(seconds) => format!(" in {seconds} s"),
     };
     let ready = match status.ready.as_str() {
-        "" | "0/0" => String::new(),
+        "" => String::new(),
         ready => format!(" Ready again: {ready} of the restored objects."),
     };
     format!("Rolled back{took}: {cause}.{ready}{left}")

@@ -16,7 +16,9 @@ pub(super) fn watch(step: &mut Step<'_>, next_is_there: bool) {
         return;
     }
     let judgement = health::judge(&step.seen.restored_scene(), &step.seen.sightings, step.now);
-    step.status.ready = format!("{}/{}", judgement.ready, judgement.total);
+    if judgement.total > 0 {
+        step.status.ready = format!("{}/{}", judgement.ready, judgement.total);
+    }
     if judgement.ready == judgement.total || restored_for(step) >= signed(step.seen.policy.deadline) {
         step.close_interval();
     } else {

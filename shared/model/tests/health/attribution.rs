@@ -52,7 +52,7 @@ fn one_bad_pod_among_good_ones_is_no_failure_but_half_of_them_are() {
     assert_eq!(Judge::default().watch(&one_of_three, 0, 100), None);
     let half = web([bad(), bad(), running_pod(), running_pod()]);
     let (_, failure) = Judge::default().watch(&half, 0, 100).unwrap();
-    assert!(failure.message.contains("(and 1 more pods like it)"), "{}", failure.message);
+    assert!(failure.message.contains("(and 1 more pod like it)"), "{}", failure.message);
     let pending = pod(&json!({"waiting": {"reason": "ContainerCreating"}}), 0, false);
     let none_ready = web([bad(), pending.clone(), pending]);
     assert!(Judge::default().watch(&none_ready, 0, 100).is_some());
