@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use backout_model::{
-    names::{self, ReleaseKey, ReleaseName},
-    release::Release,
-};
+use backout_model::{names, release::Release};
 use backout_runtime::readiness::Readiness;
 use futures::{StreamExt as _, TryStreamExt as _, future};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -26,11 +23,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Args,
     cluster::Cluster,
+    context::Context,
     events::Events,
     memory::Memories,
     metrics::Metrics,
-    reconcile::{Context, Error, reconcile},
-    records::Log,
+    reconcile::{Error, reconcile},
+    records::{Log, release_of},
     sweep::Sweep,
 };
 
@@ -111,13 +109,6 @@ fn records_changed(
         new_record.notify_one();
         future::ready(release.map(|key| ObjectRef::new(key.name.as_str()).within(&key.namespace)))
     })
-}
-
-/// The release that a record's labels name.
-pub(crate) fn release_of(record: &Meta<Secret>) -> Option<ReleaseKey> {
-    let namespace = record.labels().get(names::RELEASE_NAMESPACE)?;
-    let name = record.labels().get(names::RELEASE)?;
-    Some(ReleaseKey::new(namespace.clone(), ReleaseName::from_mark(name)?))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature kube asks for")]

@@ -4,6 +4,7 @@
 
 mod args;
 mod cluster;
+mod context;
 mod controller;
 mod events;
 mod memory;

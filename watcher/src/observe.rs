@@ -23,9 +23,8 @@ use kube::{Api, runtime::reflector::ObjectRef as StoreRef};
 use serde_json::Value;
 
 use crate::{
+    context::Context,
     memory::Memory,
-    perform::label,
-    reconcile::Context,
     records::{Links, unreadable},
     verify::verify,
     weed::weed,
@@ -282,7 +281,7 @@ async fn proof(context: &Context, entry: &Entry) -> Result<Proof, ApiError> {
         outcome.clone()
     } else {
         let outcome = verify(&context.cluster, entry, &record).await?;
-        context.metrics.verifications.with_label_values(&[label(&outcome)]).inc();
+        context.metrics.verifications.with_label_values(&[outcome.metric_label()]).inc();
         outcome
     };
     Ok(match outcome {

@@ -14,7 +14,7 @@ use backout_runtime::api::{ApiError, Class, deadline};
 use futures::{StreamExt as _, stream};
 use kube::{Api, api::PostParams};
 
-use crate::{memory::Memory, reconcile::Context, verify::verify};
+use crate::{context::Context, memory::Memory, verify::verify};
 
 const CALL: Duration = Duration::from_secs(10);
 /// Writes side by side for one release.
@@ -145,20 +145,10 @@ async fn check(context: &Context, entry: &Entry) -> Result<(), ApiError> {
         Ok(record) => verify(&context.cluster, entry, &record).await?,
         Err(garbage) => backout_model::undo::chain::Verification::Refuted(garbage),
     };
-    context.metrics.verifications.with_label_values(&[label(&outcome)]).inc();
+    context.metrics.verifications.with_label_values(&[outcome.metric_label()]).inc();
     match context.log.note(entry, &outcome).await {
         Err(error) if error.is(Class::Conflict) || error.is(Class::NotFound) => Ok(()),
         other => other,
-    }
-}
-
-/// A bounded value for a metric's label.
-pub(crate) fn label(outcome: &backout_model::undo::chain::Verification) -> &'static str {
-    use backout_model::undo::chain::Verification;
-    match outcome {
-        Verification::Verified => "verified",
-        Verification::Unverified(_) => "unverified",
-        Verification::Refuted(_) => "refuted",
     }
 }
 

@@ -8,39 +8,18 @@ use std::{
 use backout_model::{
     names::{ReleaseKey, ReleaseName},
     protocol::{self, Wake},
-    release::{Policy, Release},
-    rollback::Options,
+    release::Release,
 };
 use backout_runtime::api::{ApiError, Class};
 use jiff::Timestamp;
-use kube::{
-    ResourceExt as _,
-    api::PartialObjectMeta,
-    runtime::{controller::Action, reflector::Store},
-};
+use kube::{ResourceExt as _, api::PartialObjectMeta, runtime::controller::Action};
 
 use crate::{
-    cluster::Cluster,
-    events::Events,
-    memory::{Memories, Memory},
-    metrics::Metrics,
+    context::Context,
+    memory::Memory,
     observe::{self, Sight},
     perform,
-    records::Log,
 };
-
-/// What every look at a release needs.
-pub(crate) struct Context {
-    pub(crate) cluster: Cluster,
-    pub(crate) log: Log,
-    pub(crate) events: Events,
-    pub(crate) metrics: Metrics,
-    pub(crate) memories: Memories,
-    pub(crate) namespaces: Store<PartialObjectMeta<k8s_openapi::api::core::v1::Namespace>>,
-    /// The watcher's flags.
-    pub(crate) policy: Policy,
-    pub(crate) options: Options,
-}
 
 /// Why a look at a release came to nothing. Nothing is lost: it is looked at again.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use backout_model::{
-    names::{self, RecordName, ReleaseKey},
+    names::{self, RecordName, ReleaseKey, ReleaseName},
     object::Position,
     protocol::Spent,
     undo::{
@@ -211,6 +211,13 @@ impl Log {
             _ => Ok(()),
         }
     }
+}
+
+/// The release that a record's labels name.
+pub(crate) fn release_of(record: &PartialObjectMeta<Secret>) -> Option<ReleaseKey> {
+    let namespace = record.labels().get(names::RELEASE_NAMESPACE)?;
+    let name = record.labels().get(names::RELEASE)?;
+    Some(ReleaseKey::new(namespace.clone(), ReleaseName::from_mark(name)?))
 }
 
 /// Whether a record is of an earlier Release of the same name.

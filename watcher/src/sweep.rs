@@ -23,9 +23,8 @@ use kube::{
 use tokio::sync::Notify;
 
 use crate::{
-    controller::release_of,
-    reconcile::Context,
-    records::{self, Log},
+    context::Context,
+    records::{self, Log, release_of},
 };
 
 /// What was missed is found again after so long.

@@ -11,7 +11,7 @@ use backout_model::{
 use backout_runtime::api::ApiError;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::{memory::Memory, reconcile::Context, records::unreadable};
+use crate::{context::Context, memory::Memory, records::unreadable};
 
 /// Reads side by side for one release.
 const PARALLEL: usize = 16;

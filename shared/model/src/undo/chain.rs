@@ -62,6 +62,15 @@ impl Verification {
             _ => None,
         }
     }
+
+    /// A bounded value for a metric's label.
+    pub fn metric_label(&self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Unverified(_) => "unverified",
+            Self::Refuted(_) => "refuted",
+        }
+    }
 }
 
 impl std::fmt::Display for Verification {

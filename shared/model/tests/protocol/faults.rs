@@ -5,32 +5,16 @@ use backout_model::{
     names,
     release::{Action, Phase},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use Phase::{Healthy, Held, Open, Progressing, RolledBack, RollingBack, Soaking};
-
-/// Looks once a second until the phase is reached, without doing what is decided then.
-fn until(world: &mut World, phase: Phase) {
-    for _ in 0..1000 {
-        if world.status.phase == Some(phase) {
-            return;
-        }
-        world.look(FOREVER);
-        world.now += seconds(1);
-    }
-    panic!("{phase:?} is not reached: {:#?}", world.status);
-}
-
-fn text(world: &World, name: &str) -> Value {
-    world.objects[&key("ConfigMap", name)]["data"]["text"].clone()
-}
 
 #[test]
 fn an_object_that_cannot_be_read_is_waited_for_and_then_restored() {
     let mut world = healthy();
     let before = world.state();
     bad_upgrade(&mut world);
-    until(&mut world, RollingBack);
+    world.until(RollingBack);
     world.unreadable.insert(key("ConfigMap", "a"));
     world.run(120, || FOREVER);
     assert_eq!(world.status.phase, Some(RollingBack));
@@ -53,7 +37,7 @@ fn what_an_outsider_makes_of_a_restored_object_is_not_undone_again() {
         world.deploy("Job", "migrate", failed_job());
         world.run(120, || FOREVER);
         assert_eq!(world.status.phase, Some(RolledBack), "{tracked}");
-        assert_eq!(text(&world, "a"), json!("mine"));
+        assert_eq!(world.text("a"), json!("mine"));
         assert!(world.written.len() <= 3, "{:?}", world.written);
     }
 }
@@ -64,14 +48,14 @@ fn a_deployers_write_during_the_rollback_is_kept_and_is_the_next_revision() {
         let mut world = healthy();
         let before = world.state();
         bad_upgrade(&mut world);
-        until(&mut world, RollingBack);
+        world.until(RollingBack);
         if restored {
             world.look(FOREVER);
-            assert_eq!(text(&world, "a"), json!("one"));
+            assert_eq!(world.text("a"), json!("one"));
         }
         world.deploy("ConfigMap", "a", data("three"));
         world.run(200, || FOREVER);
-        assert_eq!(text(&world, "a"), json!("three"));
+        assert_eq!(world.text("a"), json!("three"));
         assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 3));
         assert!(!world.state().contains_key("jobs/migrate"));
         assert_eq!(world.state()["configmaps/b"], before["configmaps/b"]);
@@ -84,7 +68,7 @@ fn a_revision_that_began_during_a_rollback_goes_back_to_the_last_healthy_state_t
     let mut world = healthy();
     let before = world.state();
     bad_upgrade(&mut world);
-    until(&mut world, RollingBack);
+    world.until(RollingBack);
     world.deploy("ConfigMap", "a", data("three"));
     world.deploy("Job", "again", failed_job());
     world.run(300, || FOREVER);

@@ -4,25 +4,9 @@ use std::time::Duration;
 
 use super::world::{FOREVER, World, bad_upgrade, data, failed_job, healthy, key, seconds};
 use backout_model::release::{Phase, Policy};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use Phase::{Healthy, Held, Notified, RolledBack, RollingBack};
-
-/// Looks once a second until the phase is reached, without doing what is decided then.
-fn until(world: &mut World, phase: Phase) {
-    for _ in 0..1000 {
-        if world.status.phase == Some(phase) {
-            return;
-        }
-        world.look(FOREVER);
-        world.now += seconds(1);
-    }
-    panic!("{phase:?} is not reached: {:#?}", world.status);
-}
-
-fn text(world: &World, name: &str) -> Value {
-    world.objects[&key("ConfigMap", name)]["data"]["text"].clone()
-}
 
 #[test]
 fn an_object_of_the_release_that_somebody_else_deletes_is_missed() {
@@ -44,12 +28,12 @@ fn an_object_of_the_release_that_somebody_else_deletes_is_missed() {
 fn what_an_outsider_makes_where_the_release_had_made_something_stays() {
     let mut world = healthy();
     bad_upgrade(&mut world);
-    until(&mut world, RollingBack);
+    world.until(RollingBack);
     world.outside_delete("ConfigMap", "c");
     world.outside_create("ConfigMap", "c", &json!({"data": {"text": "theirs"}}));
     world.run(120, || FOREVER);
     assert_eq!(world.status.phase, Some(RolledBack));
-    assert_eq!(text(&world, "c"), json!("theirs"));
+    assert_eq!(world.text("c"), json!("theirs"));
     assert!(!world.written.iter().any(|(object, _)| object == "ConfigMap shop/c"));
 }
 
@@ -57,7 +41,7 @@ fn what_an_outsider_makes_where_the_release_had_made_something_stays() {
 fn an_object_that_its_operator_makes_again_each_time_is_deleted_once() {
     let mut world = healthy();
     bad_upgrade(&mut world);
-    until(&mut world, RollingBack);
+    world.until(RollingBack);
     for _ in 0..200 {
         world.look(FOREVER);
         if !world.objects.contains_key(&key("ConfigMap", "c")) {
@@ -74,11 +58,11 @@ fn an_outsiders_object_in_the_place_of_a_deleted_one_is_not_touched() {
     world.outside_create("ConfigMap", "a", &json!({"data": {"text": "one"}}));
     world.deploy("ConfigMap", "a", None);
     world.deploy("Job", "migrate", failed_job());
-    until(&mut world, RollingBack);
+    world.until(RollingBack);
     world.outside_create("ConfigMap", "a", &json!({"data": {"text": "theirs"}}));
     world.run(120, || FOREVER);
     assert_eq!(world.status.phase, Some(RolledBack));
-    assert_eq!(text(&world, "a"), json!("theirs"));
+    assert_eq!(world.text("a"), json!("theirs"));
     assert!(!world.written.iter().any(|(object, _)| object == "ConfigMap shop/a"), "{:?}", world.written);
     assert!(world.status.unrestored[0].reason.contains("replaced"), "{:?}", world.status.unrestored);
 }
@@ -95,7 +79,7 @@ fn a_rollback_that_is_refused_goes_on_with_the_rest_and_gives_way_to_the_next_re
     world.deploy("ConfigMap", "a", data("three"));
     world.run(200, || FOREVER);
     assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 3));
-    assert_eq!(text(&world, "a"), json!("three"));
+    assert_eq!(world.text("a"), json!("three"));
 }
 
 #[test]
@@ -136,7 +120,7 @@ fn what_is_kept_does_not_count_as_holding_up_the_rollback() {
     let mut world = healthy();
     bad_upgrade(&mut world);
     world.deploy("PersistentVolumeClaim", "disk", Some(json!({"spec": {}})));
-    until(&mut world, RollingBack);
+    world.until(RollingBack);
     let (decision, _) = world.look(0);
     assert!(decision.status.message.starts_with("Rolling back: "), "{}", decision.status.message);
     let stalled = decision.status.conditions.iter().find(|it| it.type_ == "Stalled").unwrap();
@@ -151,9 +135,9 @@ fn a_record_is_confirmed_for_good_even_when_the_ones_that_name_it_are_collected(
     world.admit("ConfigMap", "a", data("never"));
     world.outside("ConfigMap", "a", |a| a["metadata"]["annotations"] = json!({"x": "y"}));
     world.deploy("Job", "migrate", failed_job());
-    until(&mut world, RollingBack);
+    world.until(RollingBack);
     // Dies between the PUT and the patch of the owners, and is away for a while.
-    while text(&world, "a") != json!("one") {
+    while world.text("a") != json!("one") {
         world.look(1);
     }
     world.restart();
@@ -207,7 +191,7 @@ fn what_another_release_wrote_since_is_left_to_it() {
     world.deploy("Job", "migrate", failed_job());
     world.run(120, || FOREVER);
     assert_eq!(world.status.phase, Some(RolledBack));
-    assert_eq!(text(&world, "a"), json!("theirs"));
+    assert_eq!(world.text("a"), json!("theirs"));
     assert!(world.status.unrestored[0].reason.contains("another release"), "{:?}", world.status.unrestored);
 }
 

@@ -231,6 +231,23 @@ impl World {
         true
     }
 
+    /// Looks once a second until the phase is reached, without doing what is decided then.
+    pub(crate) fn until(&mut self, phase: Phase) {
+        for _ in 0..1000 {
+            if self.status.phase == Some(phase) {
+                return;
+            }
+            self.look(FOREVER);
+            self.now += seconds(1);
+        }
+        panic!("{phase:?} is not reached: {:#?}", self.status);
+    }
+
+    /// What a ConfigMap says.
+    pub(crate) fn text(&self, name: &str) -> Value {
+        self.objects[&key("ConfigMap", name)]["data"]["text"].clone()
+    }
+
     pub(crate) fn records(&self) -> usize {
         self.log.len()
     }

@@ -1,0 +1,20 @@
+//! What the parts of the watcher share.
+
+use backout_model::{release::Policy, rollback::Options};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{api::PartialObjectMeta, runtime::reflector::Store};
+
+use crate::{cluster::Cluster, events::Events, memory::Memories, metrics::Metrics, records::Log};
+
+/// What every look at a release needs.
+pub(crate) struct Context {
+    pub(crate) cluster: Cluster,
+    pub(crate) log: Log,
+    pub(crate) events: Events,
+    pub(crate) metrics: Metrics,
+    pub(crate) memories: Memories,
+    pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// The watcher's flags.
+    pub(crate) policy: Policy,
+    pub(crate) options: Options,
+}
