@@ -57,7 +57,11 @@ impl Cluster {
             let record = codec::decode(&name, head.annotations(), &body)?;
             records.push(Logged { head, record });
         }
-        records.sort_by_key(|logged| logged.head.resource_version().as_deref().and_then(Position::parse));
+        records.sort_by_key(|logged| {
+            // What the watcher notes on a record moves its resourceVersion.
+            let noted = logged.head.annotations().get(names::POSITION).cloned();
+            noted.or_else(|| logged.head.resource_version()).as_deref().and_then(Position::parse)
+        });
         Ok(records)
     }
 }

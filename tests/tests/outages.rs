@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
 
 mod outages {
+    mod apiserver;
+    mod forgotten;
     mod watcher;
     mod webhook;
 }

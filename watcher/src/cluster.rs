@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use backout_model::{health::Live, names, object::ObjectRef};
+use backout_model::{
+    health::Live,
+    names,
+    object::{Image, ObjectRef},
+};
 use backout_runtime::api::{ApiError, Class, deadline};
 use kube::{
     Client,
@@ -16,6 +20,14 @@ use serde_json::Value;
 
 /// A read or write of one object; the server itself gives up after 34 s.
 const CALL: Duration = Duration::from_secs(10);
+
+/// What became of a patch of field owners.
+pub(crate) enum Owned {
+    /// They are others than before.
+    Anew,
+    /// The server took the patch, and keeps the owners that it had.
+    AsBefore,
+}
 
 /// The cluster as the watcher's service account sees it.
 #[derive(Clone)]
@@ -101,7 +113,7 @@ impl Cluster {
         object: &ObjectRef,
         resource_version: &str,
         managed_fields: &Value,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Owned, ApiError> {
         let operations = serde_json::json!([
             {"op": "replace", "path": "/metadata/managedFields", "value": managed_fields},
             {"op": "replace", "path": "/metadata/resourceVersion", "value": resource_version},
@@ -112,7 +124,10 @@ impl Cluster {
         };
         let params =
             PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        self.write("PATCH", object, requests(object).patch(&object.key.name, &params, &patch)).await
+        let owned =
+            self.call("PATCH", object, requests(object).patch(&object.key.name, &params, &patch)).await?;
+        let is_as_before = Image(&owned).resource_version() == Some(resource_version);
+        Ok(if is_as_before { Owned::AsBefore } else { Owned::Anew })
     }
 
     pub(crate) async fn delete(

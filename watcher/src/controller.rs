@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use backout_model::{names, release::Release};
-use backout_runtime::readiness::Readiness;
-use futures::{StreamExt as _, TryStreamExt as _, future};
+use backout_runtime::{api::WATCH_SECONDS, readiness::Readiness};
+use futures::{StreamExt as _, future};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -50,11 +49,15 @@ pub(crate) async fn run(
     let new_record = Arc::new(Notify::new());
     let secrets = Api::namespaced(client.clone(), &args.namespace);
     let records_changed = records_changed(secrets, records_writer, Arc::clone(&new_record));
-    let namespaces_changed = watcher(Api::<Meta<Namespace>>::all(client.clone()), watcher::Config::default())
+    let namespaces_changed = watcher(Api::<Meta<Namespace>>::all(client.clone()), watches())
         .default_backoff()
         .reflect(namespaces_writer)
-        .touched_objects()
-        .try_for_each(|_| future::ok(()));
+        .for_each(|event| {
+            if let Err(error) = event {
+                tracing::warn!(%error, "the watch of namespaces was interrupted");
+            }
+            future::ready(())
+        });
 
     let log = Log::new(client.clone(), &args.namespace);
     let context = Arc::new(Context {
@@ -67,7 +70,7 @@ pub(crate) async fn run(
         policy: args.policy(),
         options: args.options(),
     });
-    let controller = Controller::new(Api::<Meta<Release>>::all(client.clone()), watcher::Config::default());
+    let controller = Controller::new(Api::<Meta<Release>>::all(client.clone()), watches());
     let releases = controller.store();
     let sweep = Sweep {
         client,
@@ -86,10 +89,14 @@ pub(crate) async fn run(
 
     tokio::select! {
         () = works => Ok(()),
-        ended = namespaces_changed => ended.context("the watch of namespaces ended"),
+        () = namespaces_changed => Err(anyhow::anyhow!("the watch of namespaces ended")),
         () = sweep.run(new_record) => Ok(()),
         () = report_ready(readiness, releases, records, namespaces) => Ok(()),
     }
+}
+
+fn watches() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
 fn records_changed(
@@ -97,7 +104,7 @@ fn records_changed(
     writer: reflector::store::Writer<Meta<Secret>>,
     new_record: Arc<Notify>,
 ) -> impl futures::Stream<Item = ObjectRef<Meta<Release>>> + Send + 'static {
-    let heads = watcher::Config::default().labels(&format!("{}={}", names::PART, names::PART_HEAD));
+    let heads = watches().labels(&format!("{}={}", names::PART, names::PART_HEAD));
     watcher(secrets, heads).default_backoff().reflect(writer).applied_objects().filter_map(move |record| {
         let release = match record {
             Ok(record) => release_of(&record),

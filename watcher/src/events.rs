@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backout_model::{names::ReleaseKey, object::ObjectRef, protocol::Notice, release::Release};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource as _, ResourceExt as _,
@@ -24,8 +25,12 @@ impl Events {
         Self { recorder: Recorder::new(client, reporter) }
     }
 
-    /// Publishes one notice; a failure is logged only.
-    pub(crate) async fn publish(&self, key: &ReleaseKey, release: &Release, notice: Notice) {
+    /// Publishes notices, all at once; a failure is logged only.
+    pub(crate) async fn publish(&self, key: &ReleaseKey, release: &Release, notices: Vec<Notice>) {
+        join_all(notices.into_iter().map(|notice| self.publish_one(key, release, notice))).await;
+    }
+
+    async fn publish_one(&self, key: &ReleaseKey, release: &Release, notice: Notice) {
         let about = notice.about.as_ref().map_or_else(|| this(release), reference);
         let event = Event {
             type_: if notice.warning { EventType::Warning } else { EventType::Normal },

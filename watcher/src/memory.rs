@@ -42,6 +42,8 @@ pub(crate) struct Memory {
     pub(crate) proofs: BTreeMap<RecordName, Proof>,
     /// Restores that the server refused.
     refusals: BTreeMap<ObjectRef, Backoff>,
+    /// See [`Observed::ignored`].
+    pub(crate) ignored: BTreeMap<ObjectRef, String>,
     /// How often in a row an object had changed before it could be restored.
     conflicts: BTreeMap<ObjectRef, u32>,
 }
@@ -164,5 +166,6 @@ impl Memory {
         self.proofs.clear();
         self.refusals.clear();
         self.conflicts.clear();
+        self.ignored.clear();
     }
 }

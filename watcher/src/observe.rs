@@ -79,6 +79,7 @@ pub(crate) async fn release(
     let now = Instant::now();
     let quiet = memory.quiet(newest, now);
     let mut observed = Observed {
+        uid: found.metadata.uid.clone(),
         generation: found.metadata.generation,
         options: backout_model::rollback::Options {
             accept_unverified: policy.accept_unverified,
@@ -91,6 +92,7 @@ pub(crate) async fn release(
         cut: log.cut,
         quiet,
         refusals: memory.refusals(now),
+        ignored: memory.ignored.clone(),
         since_last: memory.observed.map(|last| now.duration_since(last)),
         sightings: memory.sightings.clone(),
         status,
@@ -228,7 +230,7 @@ async fn workloads(context: &Context, observed: &mut Observed) {
 async fn baselines(context: &Context, observed: &mut Observed, memory: &mut Memory) -> Result<(), ApiError> {
     let mut wanted = BTreeMap::new();
     for track in &observed.tracks {
-        if let Some(first) = track.confirmed().next()
+        if let Some(first) = track.effective().next()
             && !matches!(first.header.operation, Operation::Create | Operation::Scale)
             && !DATA_ONLY.contains(&track.object.kind.as_str())
         {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use backout_model::{
-    names::ReleaseKey,
+    names::{RecordName, ReleaseKey},
     object::ObjectRef,
     protocol::{Decision, Effect, Notice, Observed, Spent},
     release::Release,
@@ -14,7 +14,7 @@ use backout_runtime::api::{ApiError, Class, deadline};
 use futures::{StreamExt as _, stream};
 use kube::{Api, api::PostParams};
 
-use crate::{context::Context, memory::Memory, verify::verify};
+use crate::{cluster::Owned, context::Context, memory::Memory, verify::verify};
 
 const CALL: Duration = Duration::from_secs(10);
 /// Writes side by side for one release.
@@ -31,9 +31,7 @@ pub(crate) async fn all(
     if decision.status != observed.status {
         store_status(context, key, release, observed, &decision).await?;
     }
-    for notice in decision.notices {
-        context.events.publish(key, release, notice).await;
-    }
+    context.events.publish(key, release, decision.notices).await;
     let mut outcomes =
         stream::iter(decision.effects.into_iter().map(|effect| effect_of(context, observed, effect)))
             .buffer_unordered(PARALLEL);
@@ -45,15 +43,17 @@ pub(crate) async fn all(
                 memory.accept(&restore.object);
                 told.extend(Notice::of_restore(&restore));
             }
+            Outcome::Ignored(object, version) => {
+                memory.accept(&object);
+                memory.ignored.insert(object, version);
+            }
             Outcome::Changed(object, why) => memory.conflict(&object, why, Instant::now()),
             Outcome::Refused(object, why) => memory.refuse(&object, why, Instant::now()),
             Outcome::Failed(error) => failed = Some(error),
         }
     }
     drop(outcomes);
-    for notice in told {
-        context.events.publish(key, release, notice).await;
-    }
+    context.events.publish(key, release, told).await;
     failed.map_or(Ok(()), Err)
 }
 
@@ -83,6 +83,8 @@ async fn store_status(
 enum Outcome {
     Done,
     Restored(Restore),
+    /// The server took the owners of this object's fields, and changed nothing: it is at this resourceVersion still.
+    Ignored(ObjectRef, String),
     /// The object was not any more what it was decided on.
     Changed(ObjectRef, String),
     Refused(ObjectRef, String),
@@ -92,14 +94,16 @@ enum Outcome {
 async fn effect_of(context: &Context, observed: &Observed, effect: Effect) -> Outcome {
     match effect {
         Effect::Restore(restore) => restore_one(context, restore).await,
-        Effect::Verify(name) => {
-            let entry =
-                observed.tracks.iter().flat_map(|track| &track.entries).find(|entry| entry.name == name);
-            match entry {
-                Some(entry) => check(context, entry).await.map_or_else(Outcome::Failed, |()| Outcome::Done),
-                None => Outcome::Done,
+        Effect::Verify(name) => match entry(observed, &name) {
+            Some(entry) => check(context, entry).await.map_or_else(Outcome::Failed, |()| Outcome::Done),
+            None => Outcome::Done,
+        },
+        Effect::Adopt(name) => match (entry(observed, &name), &observed.uid) {
+            (Some(entry), Some(uid)) => {
+                noted(context.log.adopt(entry, uid).await).map_or_else(Outcome::Failed, |()| Outcome::Done)
             }
-        }
+            _ => Outcome::Done,
+        },
         Effect::Collect(spent) => collect(context, &spent).await,
     }
 }
@@ -113,7 +117,12 @@ async fn restore_one(context: &Context, restore: Restore) -> Outcome {
         }
         Write::Update { body, .. } => ("update", cluster.replace(object, body).await),
         Write::Own { resource_version, managed_fields } => {
-            ("own", cluster.own(object, resource_version, managed_fields).await)
+            let owned = cluster.own(object, resource_version, managed_fields).await;
+            if matches!(owned, Ok(Owned::AsBefore)) {
+                context.metrics.restores.with_label_values(&["own", "ignored"]).inc();
+                return Outcome::Ignored(object.clone(), resource_version.clone());
+            }
+            ("own", owned.map(drop))
         }
         Write::Create { body } => ("create", cluster.create(object, body).await),
     };
@@ -146,10 +155,20 @@ async fn check(context: &Context, entry: &Entry) -> Result<(), ApiError> {
         Err(garbage) => backout_model::undo::chain::Verification::Refuted(garbage),
     };
     context.metrics.verifications.with_label_values(&[outcome.metric_label()]).inc();
-    match context.log.note(entry, &outcome).await {
-        Err(error) if error.is(Class::Conflict) || error.is(Class::NotFound) => Ok(()),
-        other => other,
-    }
+    noted(context.log.note(entry, &outcome).await)
+}
+
+/// A record that was changed meanwhile, or is gone, is looked at again.
+fn noted(result: Result<(), ApiError>) -> Result<(), ApiError> {
+    result.or_else(
+        |error| {
+            if error.is(Class::Conflict) || error.is(Class::NotFound) { Ok(()) } else { Err(error) }
+        },
+    )
+}
+
+fn entry<'a>(observed: &'a Observed, name: &RecordName) -> Option<&'a Entry> {
+    observed.log().map(|(_, entry, _)| entry).find(|entry| entry.name == *name)
 }
 
 async fn collect(context: &Context, spent: &Spent) -> Outcome {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,7 @@ use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, Preconditions},
 };
+use tokio::sync::Semaphore;
 
 use crate::memory::Memory;
 
@@ -35,7 +37,11 @@ const LINKS: usize = 32;
 #[derive(Clone)]
 pub(crate) struct Log {
     secrets: Api<Secret>,
+    decoding: Arc<Semaphore>,
 }
+
+/// How many records are decoded at a time: the largest take much memory.
+const DECODING: usize = 2;
 
 /// The records of one release at one log position.
 pub(crate) struct Found {
@@ -69,7 +75,8 @@ impl Links {
 
 impl Log {
     pub(crate) fn new(client: Client, namespace: &str) -> Self {
-        Self { secrets: Api::namespaced(client, namespace) }
+        let decoding = Arc::new(Semaphore::new(DECODING));
+        Self { secrets: Api::namespaced(client, namespace), decoding }
     }
 
     /// All records of a release, by one consistent LIST; `uid` is the Release's.
@@ -96,7 +103,7 @@ impl Log {
         let now = Instant::now();
         for head in &list.items {
             match entry(head, key, &mut memory.first_seen, now) {
-                Ok(entry) if memory.is_dead(&entry.name) || is_of_another(&entry.header, uid) => {
+                Ok(entry) if memory.is_dead(&entry.name) || is_of_another(&entry, uid) => {
                     found.dead.push(Spent::from(&entry));
                 }
                 Ok(entry) => found.entries.push(entry),
@@ -121,7 +128,14 @@ impl Log {
             };
             body.extend(data(&mut piece));
         }
+        let _turn = self.decoding.acquire().await;
         Ok(codec::decode(&entry.name, head.annotations(), &body).map_err(|garbage| garbage.to_string()))
+    }
+
+    /// Whether there is such a record, as the server itself says.
+    pub(crate) async fn has(&self, name: &str) -> Result<bool, ApiError> {
+        let call = self.secrets.get_metadata_opt(name);
+        deadline(CALL, format!("GET undo record {name}"), call).await.map(|found| found.is_some())
     }
 
     async fn get(&self, name: &str) -> Result<Option<Secret>, ApiError> {
@@ -167,9 +181,18 @@ impl Log {
 
     /// Notes the outcome of the exact-revision check on a record, and its log position, which the note moves.
     pub(crate) async fn note(&self, entry: &Entry, outcome: &Verification) -> Result<(), ApiError> {
+        self.annotate(entry, names::VERIFIED, &outcome.to_string()).await
+    }
+
+    /// Notes on a record that it belongs to the Release with this uid.
+    pub(crate) async fn adopt(&self, entry: &Entry, uid: &str) -> Result<(), ApiError> {
+        self.annotate(entry, names::ADOPTED_BY, uid).await
+    }
+
+    async fn annotate(&self, entry: &Entry, annotation: &str, value: &str) -> Result<(), ApiError> {
         let patch = serde_json::json!({"metadata": {
             "resourceVersion": entry.resource_version,
-            "annotations": {names::VERIFIED: outcome.to_string(), names::POSITION: entry.position.to_string()},
+            "annotations": {annotation: value, names::POSITION: entry.position.to_string()},
         }});
         let params =
             PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
@@ -221,8 +244,13 @@ pub(crate) fn release_of(record: &PartialObjectMeta<Secret>) -> Option<ReleaseKe
 }
 
 /// Whether a record is of an earlier Release of the same name.
-fn is_of_another(header: &Header, uid: Option<&str>) -> bool {
-    header.release_uid.as_deref().is_some_and(|other| Some(other) != uid)
+fn is_of_another(entry: &Entry, uid: Option<&str>) -> bool {
+    entry.owner.as_deref().is_some_and(|other| Some(other) != uid)
+}
+
+/// The uid of the Release that a record belongs to, as the webhook knew it or the watcher noted it.
+pub(crate) fn owner(head: &PartialObjectMeta<Secret>, header: &Header) -> Option<String> {
+    header.release_uid.clone().or_else(|| head.annotations().get(names::ADOPTED_BY).cloned())
 }
 
 /// What people are told of a Secret that is no record.
@@ -271,6 +299,7 @@ fn entry(
         position,
         created: head.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         age: now.saturating_duration_since(*first_seen.entry(name.clone()).or_insert(now)),
+        owner: owner(head, &header),
         verified: annotation(names::VERIFIED).and_then(Verification::parse),
         name,
         resource_version,

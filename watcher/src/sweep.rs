@@ -84,25 +84,32 @@ impl Sweep {
             }
         }
         self.context.memories.retain(|key| self.exists(key) || missing.contains_key(key));
-        stream::iter(missing)
-            .for_each_concurrent(PARALLEL, |(key, records)| async move { self.adopt(key, records).await })
+        let (awaiting, others): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|(key, records)| self.is_awaited(key, records));
+        stream::iter(awaiting)
+            .for_each_concurrent(PARALLEL, |(key, _)| async move { self.create(&key).await })
             .await;
+        let forgotten = stream::iter(others)
+            .for_each_concurrent(PARALLEL, |(key, records)| async move { self.forget(key, records).await });
+        // No new release has to wait for the records of one that is gone: what is left goes the next time.
+        let _in_time_or_not = tokio::time::timeout(PERIOD, forgotten).await;
     }
 
     fn exists(&self, key: &ReleaseKey) -> bool {
         self.releases.get(&ObjectRef::new(key.name.as_str()).within(&key.namespace)).is_some()
     }
 
-    /// `records` are of a release that does not exist.
-    async fn adopt(&self, key: ReleaseKey, records: Vec<Head>) {
-        let awaited = |record: &Head| {
-            records::header(record).is_ok_and(|header| header.release_uid.is_none())
-                && !self.context.memories.knows(&key, &record.name_any())
+    /// Whether some of `records`, of a release that does not exist, are of one that is to be.
+    fn is_awaited(&self, key: &ReleaseKey, records: &[Head]) -> bool {
+        let is_new = |record: &Head| {
+            records::header(record).is_ok_and(|header| records::owner(record, &header).is_none())
+                && !self.context.memories.knows(key, &record.name_any())
         };
-        if self.is_opted_in(&key.namespace) && records.iter().any(awaited) {
-            self.create(&key).await;
-            return;
-        }
+        self.is_opted_in(&key.namespace) && records.iter().any(is_new)
+    }
+
+    /// Collects records of a release that is gone.
+    async fn forget(&self, key: ReleaseKey, records: Vec<Head>) {
         let now = Timestamp::now();
         let old = |record: &Head| {
             let age = record.creation_timestamp().map(|created| now.duration_since(created.0));
@@ -112,10 +119,23 @@ impl Sweep {
         if orphaned.is_empty() || !self.is_gone(&key).await {
             return;
         }
+        if !self.is_opted_in(&key.namespace) && !self.has_left(&key.namespace).await {
+            return;
+        }
         for record in orphaned {
             if let Err(error) = self.log.collect(&spent(&record)).await {
                 tracing::warn!(release = %key, %error, "a record without a Release could not be collected");
             }
+        }
+    }
+
+    /// Whether the namespace is gone, or does not opt in any more, as the server itself says.
+    async fn has_left(&self, namespace: &str) -> bool {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let call = namespaces.get_metadata_opt(namespace);
+        match deadline(CALL, format!("GET namespace {namespace}"), call).await {
+            Ok(found) => !found.is_some_and(|found| opts_in(&found)),
+            Err(_) => false,
         }
     }
 
@@ -134,7 +154,8 @@ impl Sweep {
             let head = name.rsplit_once('-').map_or("", |(head, _)| head);
             let has_head = self.records.find(|record| record.name_any() == head).is_some();
             let age = piece.creation_timestamp().map(|created| now.duration_since(created.0));
-            if !has_head && age.is_some_and(|age| age > ORPHANED_FOR) {
+            let is_old = age.is_some_and(|age| age > ORPHANED_FOR);
+            if !has_head && is_old && !self.log.has(head).await? {
                 self.log.remove_piece(&name).await?;
             }
         }
@@ -143,10 +164,7 @@ impl Sweep {
 
     fn is_opted_in(&self, namespace: &str) -> bool {
         let namespace = self.namespaces.get(&ObjectRef::new(namespace));
-        namespace.is_some_and(|namespace| {
-            namespace.metadata.deletion_timestamp.is_none()
-                && namespace.labels().get(names::ATOMIC).is_some_and(|value| value == names::ATOMIC_ENABLED)
-        })
+        namespace.is_some_and(|namespace| opts_in(&namespace))
     }
 
     async fn create(&self, key: &ReleaseKey) {
@@ -160,6 +178,11 @@ impl Sweep {
             Err(error) => tracing::warn!(release = %key, %error, "the Release could not be created"),
         }
     }
+}
+
+fn opts_in(namespace: &PartialObjectMeta<Namespace>) -> bool {
+    namespace.metadata.deletion_timestamp.is_none()
+        && namespace.labels().get(names::ATOMIC).is_some_and(|value| value == names::ATOMIC_ENABLED)
 }
 
 fn spent(record: &PartialObjectMeta<Secret>) -> Spent {

@@ -50,7 +50,7 @@ pub(crate) async fn weed(
 fn is_unsupported(entry: &Entry, standing: Standing) -> bool {
     match standing {
         Standing::Pending => true,
-        Standing::Confirmed => entry.header.operation == Operation::Delete,
-        Standing::Aborted => false,
+        Standing::Claimed => entry.header.operation == Operation::Delete,
+        Standing::Confirmed | Standing::Aborted => false,
     }
 }

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use backout_model::{names::ReleaseKey, release::Release};
 use backout_runtime::{
-    api::{ApiError, deadline},
+    api::{ApiError, WATCH_SECONDS, deadline},
     readiness::Gate,
 };
 use futures::StreamExt;
@@ -37,7 +37,10 @@ pub struct Releases {
 /// Follows all releases; the future does so for as long as it runs, and opens `gate` when all are known.
 pub fn follow(client: Client, gate: Gate, metrics: Metrics) -> (Releases, impl Future<Output = ()>) {
     let (cache, writer) = reflector::store::<Guarded>();
-    let watch = watcher::watcher(Api::<Guarded>::all(client.clone()), watcher::Config::default());
+    let watch = watcher::watcher(
+        Api::<Guarded>::all(client.clone()),
+        watcher::Config::default().timeout(WATCH_SECONDS),
+    );
     let events = reflector::reflector(writer, watch.default_backoff());
     let task = async move {
         let mut events = std::pin::pin!(events);

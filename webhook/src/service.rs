@@ -31,6 +31,9 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// See [`DEFAULT_TIMEOUT`].
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A body is there as soon as its headers, or its sender only means to keep its share of [`BUDGET`].
+const ARRIVES: Duration = Duration::from_secs(3);
+
 /// To answer before the API server gives up, with a message rather than a closed connection.
 const MARGIN: Duration = Duration::from_millis(400);
 
@@ -73,7 +76,8 @@ impl Service {
             return ("overload", overload());
         };
         let until = start + timeout(&head.uri).saturating_sub(MARGIN);
-        let body = match timeout_at(until, read_body(&head.headers, body, BODY_LIMIT)).await {
+        let arrives_until = until.min(start + ARRIVES);
+        let body = match timeout_at(arrives_until, read_body(&head.headers, body, BODY_LIMIT)).await {
             Ok(Ok(body)) => body,
             Ok(Err(error @ BodyError::TooLarge)) => {
                 return ("too_large", text(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()));

@@ -57,7 +57,12 @@ pub const PIECES: &str = "backout.dev/pieces";
 /// Annotation of a record's head, written by the watcher: the outcome of the exact-revision check.
 pub const VERIFIED: &str = "backout.dev/verified";
 
-/// Annotation of a record's head, written with [`VERIFIED`]: the log position, which the resourceVersion no longer is.
+/// Annotation of a record's head, written by the watcher: the uid of the Release that the record belongs to, where the
+/// webhook did not know it.
+pub const ADOPTED_BY: &str = "backout.dev/adopted-by";
+
+/// Annotation of a record's head, written with [`VERIFIED`] or [`ADOPTED_BY`]: the log position, which the
+/// resourceVersion no longer is.
 pub const POSITION: &str = "backout.dev/position";
 
 /// The field manager under which Backout restores objects.

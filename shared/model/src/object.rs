@@ -163,6 +163,21 @@ pub fn same_content(before: &Value, after: &Value) -> bool {
         }
 }
 
+/// How many objects and arrays a JSON text holds: of a few bytes of text each takes hundreds in memory.
+pub(crate) fn containers(json: &str) -> usize {
+    let (mut count, mut in_string, mut escaped) = (0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 fn same_metadata(before: &Map<String, Value>, after: &Map<String, Value>) -> bool {
     let mut ignored = SERVER_METADATA.to_vec();
     ignored.push("labels");
@@ -195,6 +210,15 @@ mod tests {
     fn config_map() -> Value {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "1"},
                "metadata": {"name": "c", "namespace": "n", "uid": "x", "resourceVersion": "7", "labels": {"app": "c"}}})
+    }
+
+    #[test]
+    fn what_looks_like_an_object_in_a_string_is_none() {
+        for (json, count) in
+            [("{}", 1), (r#"{"a": [{}, "[{"]}"#, 3), (r#"["\"{", "\\", {}]"#, 2), ("\"{\\\"{\"", 0)]
+        {
+            assert_eq!(containers(json), count, "{json}");
+        }
     }
 
     #[test]

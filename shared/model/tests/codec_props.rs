@@ -213,6 +213,15 @@ fn a_bomb_is_not_inflated() {
 }
 
 #[test]
+fn a_body_of_more_objects_than_any_write_has_is_garbage() {
+    let many = format!("{{\"x\":[{}{{}}]}}", "{\"\":0},".repeat(300_000));
+    let image = RawValue::from_string(many).unwrap();
+    let header = header(Operation::Create, 1, "alice".into());
+    let outcome = read(&codec::encode(&header, None, Some(&image), "n"));
+    assert!(matches!(outcome, Err(Garbage::TooComplex)), "{outcome:?}");
+}
+
+#[test]
 fn a_record_that_contradicts_itself_is_garbage() {
     let contradiction =
         |header: Header, before: Option<Box<RawValue>>, after: Option<Box<RawValue>>| match read(

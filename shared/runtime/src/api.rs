@@ -8,8 +8,11 @@ use crate::telemetry::Chain;
 
 /// Time to open a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A watch that is silent for longer is taken for dead. The server ends every watch of kube's after 290 s.
-const READ_TIMEOUT: Duration = Duration::from_secs(295);
+/// How long a watch lasts, in seconds, until the server ends it and a new one begins: a cache behind a connection that
+/// died unnoticed is no older than this, and the 5 s for which kube then still waits.
+pub const WATCH_SECONDS: u32 = 45;
+/// No call has an answer that is silent for longer.
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time to hand a request to the kernel.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -95,6 +95,27 @@ async fn a_deployment_is_one_record_and_what_its_controllers_make_of_it_none() {
     assert_eq!(told, [format!("Deployment {}/web", ns.name())]);
 }
 
+#[tokio::test]
+async fn no_change_hides_behind_a_controller_that_it_names() {
+    let (cluster, ns) = namespace("adoption").await;
+    for name in ["owner", "adopted"] {
+        kubectl(&ns, ALICE, &["create", "configmap", name]).await.success().unwrap();
+    }
+    let maps = api(cluster, ALICE, &ns, "ConfigMap").await;
+    let uid = maps.get("owner").await.unwrap().uid();
+    let owner =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid, "controller": true});
+    let patch = json!({"metadata": {"ownerReferences": [owner]}, "data": {"a": "b"}}).to_string();
+    let adopt = ["patch", "configmap", "adopted", "--type=merge", "-p", &patch];
+    kubectl(&ns, ALICE, &adopt).await.success().unwrap();
+    let records = log(cluster, &ns).await;
+    assert_eq!(records.len(), 3);
+    assert_eq!(tags(&maps.get("adopted").await.unwrap())[2], records[2].name());
+    // From now on it is its controller's.
+    kubectl(&ns, ALICE, &["label", "configmap", "adopted", "a=b"]).await.success().unwrap();
+    assert_eq!(log(cluster, &ns).await.len(), 3);
+}
+
 /// How many there are, none of which carries a tag.
 async fn untagged<K>(api: &Api<K>) -> usize
 where

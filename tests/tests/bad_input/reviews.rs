@@ -15,7 +15,10 @@ async fn each_malformed_request_is_answered_and_the_same_process_goes_on() {
     let nothing = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"});
     let mut no_object = review("UPDATE", "x", Some(&map("x")), None);
     no_object["request"]["userInfo"]["username"] = json!("bob");
+    let mut bomb = review("CREATE", "x", Some(&map("x")), None);
+    bomb["request"]["object"]["metadata"]["ownerReferences"] = json!(vec![json!({"": 0}); 800_000]);
     for (body, status, message) in [
+        (bytes(&bomb), 400, "metadata.ownerReferences holds more than 1000 objects"),
         (b"no JSON".to_vec(), 400, "backout: the body is no JSON object: "),
         (Vec::new(), 400, "backout: the body is no JSON object: "),
         (vec![0xff, 0xfe], 400, "backout: the body is not UTF-8"),

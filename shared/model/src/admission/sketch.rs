@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::object::{Image, same_content};
+use crate::object::{Image, containers, same_content};
 
 /// An object of a request: its metadata, and the text of its other fields. Without `status` and `managedFields`,
 /// which make up half of it and are never content.
@@ -74,7 +74,13 @@ impl<'de> Visitor<'de> for Object {
             match key.as_ref() {
                 "status" => drop(entries.next_value::<IgnoredAny>()?),
                 "metadata" => drop(known.insert(key.into_owned(), entries.next_value_seed(Metadata)?)),
-                "type" => drop(known.insert(key.into_owned(), entries.next_value()?)),
+                "type" => {
+                    let raw: &RawValue = entries.next_value()?;
+                    match serde_json::from_str(raw.get()) {
+                        Ok(text) => drop(known.insert(key.into_owned(), Value::String(text))),
+                        Err(_) => drop(rest.insert(key, raw)),
+                    }
+                }
                 _ => drop(rest.insert(key, entries.next_value()?)),
             }
         }
@@ -88,6 +94,9 @@ impl<'de> Visitor<'de> for Object {
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 struct Metadata;
+
+/// What a field of metadata may hold in objects and arrays, which take far more memory than text: owners are few.
+const CONTAINERS: usize = 1000;
 
 impl<'de> DeserializeSeed<'de> for Metadata {
     type Value = Value;
@@ -114,8 +123,19 @@ impl<'de> Visitor<'de> for Metadata {
         while let Some(key) = entries.next_key::<String>()? {
             if key == "managedFields" {
                 entries.next_value::<IgnoredAny>()?;
+            } else if ["labels", "annotations"].contains(&key.as_str()) {
+                // Long, and read in one pass: strings take no more memory than they are long.
+                let strings = entries.next_value::<Option<BTreeMap<String, String>>>()?;
+                map.insert(key, strings.map_or(Value::Null, |strings| strings.into_iter().collect()));
             } else {
-                map.insert(key, entries.next_value()?);
+                let raw: &RawValue = entries.next_value()?;
+                // Each takes two characters at least: most fields are too short to be looked at.
+                if raw.get().len() > 2 * CONTAINERS && containers(raw.get()) > CONTAINERS {
+                    return Err(A::Error::custom(format!(
+                        "metadata.{key} holds more than {CONTAINERS} objects"
+                    )));
+                }
+                map.insert(key, serde_json::from_str(raw.get()).map_err(A::Error::custom)?);
             }
         }
         Ok(Value::Object(map))

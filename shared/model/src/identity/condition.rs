@@ -77,7 +77,7 @@ pub(super) const CONDITIONS: [Condition; 5] = [
         holds: |facts, _| !is_controlled(facts),
         cel: |_| {
             format!(
-                "!({OBJECT}).metadata.?ownerReferences.orValue([]).exists(r, r.?controller.orValue(false))"
+                "!({BEFORE}).metadata.?ownerReferences.orValue([]).exists(r, r.?controller.orValue(false))"
             )
         },
     },
@@ -102,6 +102,7 @@ impl Condition {
 const USER: &str = "request.userInfo.?username.orValue('')";
 const TOOL: &str = "request.?options.?fieldManager.orValue('').lowerAscii()";
 const OBJECT: &str = "request.operation == 'DELETE' ? oldObject : object";
+const BEFORE: &str = "request.operation == 'CREATE' ? object : oldObject";
 
 /// Groups of which nothing is recorded: questions, heartbeats and Backout's own kinds.
 const GROUPS: [&str; 6] = [
@@ -151,8 +152,10 @@ const TOOLS: [&str; 9] = [
 const TOOL_PREFIXES: [&str; 9] =
     ["ansible", "flux", "kapp", "kluctl", "kubectl", "opentofu", "pulumi", "terraform", "timoni"];
 
+/// As it was before the write: nobody is to hide a change by naming a controller with it.
 fn is_controlled(facts: &Facts<'_>) -> bool {
-    let owners = || facts.object.0.get("metadata")?.get("ownerReferences")?.as_array();
+    let before = facts.old.unwrap_or(facts.object);
+    let owners = || before.0.get("metadata")?.get("ownerReferences")?.as_array();
     owners().is_some_and(|owners| owners.iter().any(|o| o.get("controller") == Some(&true.into())))
 }
 

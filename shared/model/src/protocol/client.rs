@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     health::Live,
     names,
-    object::{Image, ObjectRef},
+    object::{Image, ObjectRef, Position},
     rollback::Track,
 };
 
@@ -22,11 +22,14 @@ pub(super) enum Transaction {
     Failed,
 }
 
-/// Reads Helm's release Secret of the newest version; its label `status` is Helm's own word.
-pub(super) fn transaction(tracks: &[Track]) -> Transaction {
+/// Reads Helm's release Secret of the newest version that was written after `opened`, in the current revision: its label
+/// `status` is Helm's own word.
+pub(super) fn transaction(tracks: &[Track], opened: Position) -> Transaction {
     let newest = tracks
         .iter()
-        .filter(|track| is_helm_secret(&track.object) && track.confirmed().next().is_some())
+        .filter(|track| {
+            is_helm_secret(&track.object) && track.effective().any(|entry| entry.position > opened)
+        })
         .max_by_key(|track| version(&track.object));
     let Some(newest) = newest else { return Transaction::None };
     match &newest.live {

@@ -48,7 +48,7 @@ impl Step<'_> {
     fn start(&mut self) {
         self.status.ready_since = None;
         let deadline = self.seen.policy.deadline.saturating_sub(FIRST_WATCH);
-        self.stand_still(self.open_for() - signed(deadline));
+        self.stand_still(self.sealed_for() - signed(deadline));
     }
 
     fn stand_still(&mut self, time: SignedDuration) {
@@ -60,9 +60,9 @@ impl Step<'_> {
         }
     }
 
-    /// How long the revision has been observed.
-    pub(super) fn open_for(&self) -> SignedDuration {
-        let opened = self.status.opened_at.as_ref().map_or(self.now, |at| at.0);
-        self.now.duration_since(opened) - signed(Duration::from_secs(self.status.frozen_seconds))
+    /// How long the revision has been observed since it was cut.
+    pub(super) fn sealed_for(&self) -> SignedDuration {
+        let sealed = self.status.sealed_at.as_ref().map_or(self.now, |at| at.0);
+        self.now.duration_since(sealed) - signed(Duration::from_secs(self.status.frozen_seconds))
     }
 }

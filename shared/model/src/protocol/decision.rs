@@ -34,6 +34,9 @@ pub enum Effect {
     Restore(Restore),
     /// Check a record's before-image against the server's history, and note the outcome on the record.
     Verify(RecordName),
+    /// Note on a record that it belongs to this Release: it was there before. A Release of the same name after it is
+    /// another.
+    Adopt(RecordName),
     /// Delete a record.
     Collect(Spent),
 }

@@ -12,7 +12,7 @@ use crate::{
     rollback::Track,
     undo::{
         Operation,
-        chain::{Entry, IN_FLIGHT, Standing},
+        chain::{Entry, IN_FLIGHT, Standing, Verification},
     },
 };
 
@@ -32,14 +32,20 @@ impl Step<'_> {
         let healthy = seen.status.healthy();
         for (track, entry, standing) in seen.log().filter(|(_, entry, _)| entry.position > healthy) {
             let due = match standing {
+                _ if track.chain.disputed.contains(&entry.name) => {
+                    Some((Duration::ZERO, entry.age, Effect::Verify(entry.name.clone())))
+                }
+                _ if entry.owner.is_none() && seen.uid.is_some() => {
+                    Some((Duration::ZERO, entry.age, Effect::Adopt(entry.name.clone())))
+                }
                 Standing::Aborted => Some((IN_FLIGHT, entry.age, Effect::Collect(Spent::from(entry)))),
-                Standing::Confirmed if self.is_to_be_verified(track, entry) => {
+                Standing::Confirmed | Standing::Claimed if self.is_to_be_verified(track, entry) => {
                     // Too early does no harm: here the server's clock is believed.
                     let written = Duration::try_from(self.now.duration_since(entry.created));
                     let age = entry.age.max(written.unwrap_or_default());
                     Some((VERIFY_AFTER, age, Effect::Verify(entry.name.clone())))
                 }
-                Standing::Confirmed | Standing::Pending => None,
+                Standing::Confirmed | Standing::Claimed | Standing::Pending => None,
             };
             let Some((at, age, effect)) = due else { continue };
             if age >= at {
@@ -57,7 +63,7 @@ impl Step<'_> {
 
     /// Whether a rollback may come to rest on it: not on what was done to an object that the release made itself.
     fn is_to_be_verified(&self, track: &Track, entry: &Entry) -> bool {
-        let first = track.confirmed().next();
+        let first = track.effective().next();
         entry.verified.is_none()
             && entry.header.operation != Operation::Create
             && first.is_some_and(|first| first.header.operation != Operation::Create)
@@ -66,9 +72,17 @@ impl Step<'_> {
 
     /// The records that took effect, as far as none of the others names them.
     pub(super) fn confirmed(&self) -> Vec<String> {
-        let confirmed = || self.seen.tracks.iter().flat_map(Track::confirmed);
-        let named: BTreeSet<_> = confirmed().filter_map(|entry| entry.header.undo.as_ref()).collect();
-        let unnamed = confirmed().map(|entry| &entry.name).filter(|name| !named.contains(name));
+        let is_noted = |(_, entry, standing): &(&Track, &Entry, Standing)| {
+            let leaves_nothing = matches!(entry.header.operation, Operation::Delete | Operation::Scale);
+            *standing == Standing::Confirmed || (*standing == Standing::Claimed && leaves_nothing)
+        };
+        let is_believed = |(_, entry, standing): &(&Track, &Entry, Standing)| {
+            *standing == Standing::Confirmed || entry.verified == Some(Verification::Verified)
+        };
+        let noted = || self.seen.log().filter(is_noted);
+        let named: BTreeSet<_> =
+            noted().filter(is_believed).filter_map(|(_, entry, _)| entry.header.undo.as_ref()).collect();
+        let unnamed = noted().map(|(_, entry, _)| &entry.name).filter(|name| !named.contains(name));
         unnamed.map(ToString::to_string).collect()
     }
 }

@@ -19,6 +19,8 @@ use crate::{
 /// One release, its log and its objects, as the watcher found them.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
+    /// `metadata.uid` of the Release.
+    pub uid: Option<String>,
     /// `metadata.generation` of the Release.
     pub generation: Option<i64>,
     /// Its status: what was decided so far.
@@ -49,6 +51,8 @@ pub struct Observed {
     pub proofs: BTreeMap<RecordName, Proof>,
     /// Restores that the server refused, and what it said.
     pub refusals: BTreeMap<ObjectRef, Refusal>,
+    /// The resourceVersions at which the server took a patch of field owners and changed nothing.
+    pub ignored: BTreeMap<ObjectRef, String>,
     /// Time since the observation before this one; absent after a start.
     pub since_last: Option<Duration>,
     /// What earlier judgements saw.
@@ -106,6 +110,11 @@ impl Observed {
         records.filter(move |(entry, _)| entry.position > position)
     }
 
+    /// The records after `position` that took effect.
+    pub fn effective_after(&self, position: Position) -> impl Iterator<Item = &Entry> {
+        self.after(position).filter(|(_, standing)| standing.took_effect()).map(|(entry, _)| entry)
+    }
+
     /// The records that the rollback under way needs the images of, and has not got.
     pub fn unproven(&self) -> impl Iterator<Item = &Entry> {
         let needed = self.tracks.iter().flat_map(|track| track.needed(self.cut(), &self.proofs));
@@ -115,7 +124,7 @@ impl Observed {
     /// What the current revision is to its release.
     pub fn attempt(&self) -> Attempt {
         let created = |track: &Track| {
-            track.confirmed().next().is_none_or(|first| first.header.operation == Operation::Create)
+            track.effective().next().is_none_or(|first| first.header.operation == Operation::Create)
         };
         if self.status.healthy_revision.is_none() && self.tracks.iter().all(created) {
             Attempt::Install
@@ -133,7 +142,7 @@ impl Observed {
     /// The same after a rollback: the objects that were there before the revision.
     pub fn restored_scene(&self) -> Scene {
         let was_there = |track: &&Track| {
-            track.confirmed().next().is_some_and(|first| first.header.operation != Operation::Create)
+            track.effective().next().is_some_and(|first| first.header.operation != Operation::Create)
         };
         let judged = self.tracks.iter().filter(was_there).map(|track| Judged {
             object: track.object.clone(),
@@ -155,7 +164,12 @@ impl Observed {
     }
 
     fn judged(&self, track: &Track) -> Option<Judged> {
-        let last = track.confirmed().next_back()?;
+        let (last, standing) = track.records().rfind(|(_, standing)| standing.took_effect())?;
+        // A mere claim that the object is there, or is something else, is no reason to look at it.
+        let expects = matches!(last.header.operation, Operation::Create | Operation::Update);
+        if expects && standing == Standing::Claimed {
+            return None;
+        }
         // What was looked for by its first record alone may only have another record by now.
         if track.object.key.name.is_empty() && track.live == Live::Absent {
             return None;
@@ -179,6 +193,6 @@ impl Observed {
     }
 
     fn baseline(&self, track: &Track) -> Option<Value> {
-        self.baselines.get(&track.confirmed().next()?.name).cloned()
+        self.baselines.get(&track.effective().next()?.name).cloned()
     }
 }

@@ -14,11 +14,18 @@ use crate::{
     health::{self, Judgement, Verdict},
     object::Position,
     release::{Action, Attempt, Author, Failure, Fence, Past, Phase, ReleaseStatus, Unrestored},
-    undo::chain::Standing,
+    undo::chain::{Entry, Standing},
 };
 
 /// How often a release that is under way is looked at.
 pub(super) const TICK: Duration = Duration::from_secs(1);
+
+/// For how long a write that may still commit puts off the cut: longer takes hardly one that is not refused. It is the
+/// interval's all the same, which is committed only when it is known.
+const UNDER_WAY: Duration = Duration::from_secs(10);
+
+/// For how long one after the cut puts off a decision.
+const JUST_NOW: Duration = Duration::from_secs(2);
 
 /// Decides what becomes of a release.
 pub fn step(seen: &Observed, now: Timestamp) -> Decision {
@@ -65,18 +72,18 @@ impl<'a> Step<'a> {
         // A revision that was held or only reported is not committed, and yet a write after its cut is the next one's.
         let boundary = self.status.sealed().unwrap_or_else(|| self.status.healthy());
         self.lower_fence(boundary);
-        let any = |wanted| self.seen.after(boundary).any(|(_, standing)| standing == wanted);
-        let (confirmed, pending) = (any(Standing::Confirmed), any(Standing::Pending));
+        let effective = self.seen.effective_after(boundary).next().is_some();
+        let pending = self.seen.after(boundary).any(|(_, standing)| standing == Standing::Pending);
         if self.status.phase == Some(Phase::RolledBack) && boundary > self.status.healthy() {
-            restored::watch(self, confirmed || pending);
-        } else if confirmed {
+            restored::watch(self, effective || pending);
+        } else if effective {
             self.begin(boundary);
             self.open();
-        } else if pending {
-            self.wake = Wake::After(TICK);
         } else if self.may_try_again() {
             self.status.held = None;
             self.enter(Phase::RollingBack);
+        } else if pending {
+            self.wake = Wake::After(TICK);
         }
     }
 
@@ -88,19 +95,15 @@ impl<'a> Step<'a> {
     }
 
     fn begin(&mut self, boundary: Position) {
-        let confirmed = || {
-            let new = self.seen.after(boundary);
-            new.filter(|(_, standing)| *standing == Standing::Confirmed).map(|(entry, _)| &entry.header)
-        };
-        let first = self.seen.after(boundary).filter(|(_, standing)| *standing == Standing::Confirmed);
-        let first = first.min_by_key(|(entry, _)| entry.position).map(|(entry, _)| &entry.header);
+        let mut new: Vec<_> = self.seen.effective_after(boundary).collect();
+        new.sort_by_key(|entry| entry.position);
         let author = Author {
-            user: first.map(|header| header.user.clone()).unwrap_or_default(),
-            tool: first
-                .into_iter()
-                .chain(confirmed())
-                .find(|header| !header.tool.is_empty())
-                .map(|header| header.tool.clone())
+            user: new.first().map(|first| first.header.user.clone()).unwrap_or_default(),
+            tool: new
+                .iter()
+                .map(|entry| &entry.header.tool)
+                .find(|tool| !tool.is_empty())
+                .cloned()
                 .unwrap_or_default(),
         };
         let past = &self.seen.status;
@@ -112,6 +115,7 @@ impl<'a> Step<'a> {
             undone: past.undone.clone(),
             author: Some(author),
             opened_at: Some(Time(self.now)),
+            opened_position: Some(boundary.to_string()),
             attempt: Some(self.seen.attempt()),
             fence: self.status.fence.clone(),
             conditions: past.conditions.clone(),
@@ -122,9 +126,7 @@ impl<'a> Step<'a> {
 
     /// The client that a fence was put up against begins anew.
     fn lower_fence(&mut self, boundary: Position) {
-        let begins = |(entry, standing): (&crate::undo::chain::Entry, _)| {
-            entry.header.begins && standing != Standing::Aborted
-        };
+        let begins = |(entry, standing): (&Entry, _)| entry.header.begins && standing != Standing::Aborted;
         if self.status.fence.is_some() && self.seen.after(boundary).any(begins) {
             self.status.fence = None;
         }
@@ -133,12 +135,12 @@ impl<'a> Step<'a> {
     /// The deployer is writing; the judge watches already.
     fn open(&mut self) {
         self.wake = Wake::After(TICK);
-        self.lower_fence(self.status.healthy());
+        self.lower_fence(self.status.opened());
         self.status.attempt = Some(self.seen.attempt());
         let verdict = self.judge(false);
-        let pending = self.seen.tracks.iter().any(crate::rollback::Track::is_pending);
+        let pending = self.seen.log().any(|(_, entry, standing)| is_young(entry, standing, UNDER_WAY));
         let quiet = self.seen.quiet >= self.seen.policy.settle;
-        let transaction = client::transaction(&self.seen.tracks);
+        let transaction = client::transaction(&self.seen.tracks, self.status.opened());
         let failed = matches!(verdict, Verdict::Failed(_));
         let undecided = matches!(verdict, Verdict::Undecided { .. });
         let seal = !pending
@@ -153,6 +155,8 @@ impl<'a> Step<'a> {
             return;
         }
         self.status.sealed_position = Some(self.seen.cut.to_string());
+        self.status.sealed_at = Some(Time(self.now));
+        self.status.frozen_seconds = 0;
         match (verdict, transaction) {
             (Verdict::Failed(failure), _) => self.fail(failure, transaction == Transaction::Pending),
             (_, Transaction::Failed) => self.fail(report::client_failed(self.seen), false),
@@ -168,14 +172,18 @@ impl<'a> Step<'a> {
     fn judged(&mut self) {
         self.wake = Wake::After(TICK);
         let sealed = self.status.sealed().unwrap_or_default();
-        if self.seen.after(sealed).any(|(_, standing)| standing != Standing::Aborted) {
+        if self.seen.effective_after(sealed).next().is_some() {
             self.status.sealed_position = None;
+            self.status.sealed_at = None;
             self.status.ready_since = None;
             self.enter(Phase::Open);
             return self.open();
         }
         let verdict = self.judge(self.status.phase == Some(Phase::Soaking));
-        self.conclude(verdict);
+        // A write that is just being made is heard first; one that is refused leaves such a record, too.
+        if !self.seen.after(sealed).any(|(entry, standing)| is_young(entry, standing, JUST_NOW)) {
+            self.conclude(verdict);
+        }
     }
 
     fn conclude(&mut self, verdict: Verdict) {
@@ -189,7 +197,7 @@ impl<'a> Step<'a> {
                     self.enter(Phase::Progressing);
                 }
                 let deadline = self.seen.policy.deadline;
-                if self.open_for() >= signed(deadline)
+                if self.sealed_for() >= signed(deadline)
                     && let Some(judgement) = &self.judgement
                 {
                     self.fail(health::deadline_failure(judgement, deadline), false);
@@ -201,7 +209,10 @@ impl<'a> Step<'a> {
     fn soak(&mut self) {
         let since = self.status.ready_since.clone().map_or_else(|| round_up(self.now), |since| since.0);
         self.status.ready_since = Some(Time(since));
-        if self.now.duration_since(since) >= signed(self.seen.policy.soak) {
+        let is_open = |(_, entry, standing): (&_, &Entry, _)| {
+            standing == Standing::Pending && entry.position <= self.seen.cut()
+        };
+        if self.now.duration_since(since) >= signed(self.seen.policy.soak) && !self.seen.log().any(is_open) {
             self.status.healthy_revision = Some(self.status.revision);
             self.end(Phase::Healthy);
         } else if self.status.phase != Some(Phase::Soaking) {
@@ -260,7 +271,7 @@ impl<'a> Step<'a> {
         self.status.phase = Some(phase);
         let cut = self.seen.cut();
         let written = self.seen.tracks.iter().filter(|track| {
-            let first = track.confirmed().next();
+            let first = track.effective().next();
             first.is_some_and(|first| first.position <= cut)
         });
         let past = Past {
@@ -299,6 +310,10 @@ impl<'a> Step<'a> {
             sightings: self.judgement.map(|judgement| judgement.sightings).unwrap_or_default(),
         }
     }
+}
+
+fn is_young(entry: &Entry, standing: Standing, age: Duration) -> bool {
+    standing == Standing::Pending && entry.age < age
 }
 
 pub(super) fn signed(duration: Duration) -> SignedDuration {

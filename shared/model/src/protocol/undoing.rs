@@ -1,14 +1,14 @@
 //! A rollback under way: plan from what is there, do the next wave, look again.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::SignedDuration;
 
 use super::{Effect, Wake, observed::Refusal, step::Step};
 use crate::{
+    object::ObjectRef,
     release::{Phase, Subject, Unrestored},
-    rollback::{Plan, Restore, plan},
-    undo::chain::Standing,
+    rollback::{Plan, Restore, Write, plan},
 };
 
 /// How soon the next wave follows: at once, for each is planned from a fresh look.
@@ -22,9 +22,7 @@ const GIVES_WAY: SignedDuration = SignedDuration::from_secs(60);
 pub(super) fn rolling_back(step: &mut Step<'_>) {
     let seen = step.seen;
     let mut plan = plan(&seen.tracks, seen.cut(), &seen.proofs, &seen.pods, seen.options);
-    if seen.policy.suspend {
-        return halt(step, &plan, Phase::Notified);
-    }
+    give_up_owners(&mut plan, &seen.ignored);
     if let Some(why) = &seen.blind {
         // Whether pods keep a workload from going back cannot be told.
         plan.waiting.push(Unrestored { object: Subject::default(), reason: why.clone() });
@@ -34,6 +32,9 @@ pub(super) fn rolling_back(step: &mut Step<'_>) {
     step.held_up = refused.first().or_else(|| plan.waiting.first()).cloned();
     let left = [&plan.unrestored, &plan.yielded, &plan.waiting, &refused];
     step.status.unrestored = super::report::bounded(left.into_iter().flatten().cloned());
+    if seen.policy.suspend {
+        return halt(step, &plan, Phase::Notified);
+    }
     if let Some(hold) = &plan.hold {
         step.status.held = Some(hold.clone());
         return halt(step, &plan, Phase::Held);
@@ -52,6 +53,20 @@ pub(super) fn rolling_back(step: &mut Step<'_>) {
     }
     step.wake = Wake::After(if wave.is_empty() { pause(step, &plan) } else { NEXT_WAVE });
     step.effects.extend(wave.into_iter().cloned().map(Effect::Restore));
+}
+
+/// The server drops owners in a version that it does not serve any more, or folds many into one.
+fn give_up_owners(plan: &mut Plan, ignored: &BTreeMap<ObjectRef, String>) {
+    let is_ignored = |restore: &mut Restore| match &restore.write {
+        Write::Own { resource_version, .. } => ignored.get(&restore.object) == Some(resource_version),
+        _ => false,
+    };
+    for restore in plan.writes.extract_if(.., is_ignored) {
+        plan.unrestored.push(Unrestored {
+            object: (&restore.object).into(),
+            reason: "is restored, but the server does not keep who owned its fields before".to_owned(),
+        });
+    }
 }
 
 /// Nothing is left to do. Where something is left over the revision is not rolled back: the next one, which goes on from
@@ -85,7 +100,7 @@ fn refused<'a>(plan: &Plan, refusal: impl Fn(&Restore) -> Option<&'a Refusal>) -
 /// Whether a deployer has gone on while the rollback did not.
 fn gives_way(step: &Step<'_>) -> bool {
     let cut = step.seen.cut();
-    rolls_for(step) >= GIVES_WAY && step.seen.after(cut).any(|(_, standing)| standing == Standing::Confirmed)
+    rolls_for(step) >= GIVES_WAY && step.seen.effective_after(cut).next().is_some()
 }
 
 fn pause(step: &Step<'_>, plan: &Plan) -> Duration {

@@ -40,7 +40,7 @@ pub struct ReleaseSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = DURATION))]
     pub settle: Option<Duration>,
-    /// Time to become ready, from the first write (default 10m).
+    /// Time to become ready, from the end of the writes (default 10m).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = DURATION))]
     pub deadline: Option<Duration>,

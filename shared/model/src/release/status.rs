@@ -44,6 +44,12 @@ pub struct ReleaseStatus {
     /// Who writes the current revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub author: Option<Author>,
+    /// Log position after which the current revision began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened_position: Option<String>,
+    /// When the current revision was cut: the deadline runs from then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed_at: Option<Time>,
     /// When the watcher saw the current revision's first record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Time>,
@@ -100,6 +106,11 @@ impl ReleaseStatus {
     /// The cut of the current revision, once it is sealed.
     pub fn sealed(&self) -> Option<Position> {
         self.sealed_position.as_deref().and_then(Position::parse)
+    }
+
+    /// The log position after which the current revision began.
+    pub fn opened(&self) -> Position {
+        self.opened_position.as_deref().and_then(Position::parse).unwrap_or_default()
     }
 
     /// Moves a decided revision into the history.

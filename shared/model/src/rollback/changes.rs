@@ -1,6 +1,6 @@
 //! What a revision did to one object, as far as its records are to be believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Proof, Track};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     object::{ObjectRef, Position},
     undo::{
         Operation, Record,
-        chain::{Entry, Standing},
+        chain::{Entry, Standing, Verification},
     },
 };
 
@@ -19,12 +19,14 @@ pub(super) struct Changes<'a> {
     pub(super) live: &'a Live,
     /// Those that took effect, oldest first.
     pub(super) records: Vec<&'a Entry>,
+    /// Those of them that nothing but a claim says so of.
+    claims: BTreeSet<&'a RecordName>,
     /// Claims that are not believed, and why.
     pub(super) refuted: Vec<(&'a Entry, &'a str)>,
-    /// What became of some record is not known: the object cannot be read.
+    /// What becomes of some record is not known yet, or cannot be: the object cannot be read.
     pub(super) uncertain: bool,
-    /// The last record up to the cut, whatever became of it.
-    pub(super) last: Option<&'a Entry>,
+    /// The last records up to the cut: of all, and of those that took effect. The one may be collected before the other.
+    pub(super) last: BTreeSet<&'a RecordName>,
     /// The first record after the cut that took effect.
     pub(super) next: Option<&'a Entry>,
     /// See [`crate::undo::chain::Chain::dangling`].
@@ -43,15 +45,28 @@ impl<'a> Changes<'a> {
             uncertain: track
                 .records()
                 .any(|(entry, standing)| entry.position <= cut && standing == Standing::Pending),
-            last: track.entries.iter().rfind(|entry| entry.position <= cut),
-            next: track.confirmed().find(|entry| entry.position > cut),
+            claims: BTreeSet::new(),
+            last: [
+                track.entries.iter().rfind(|entry| entry.position <= cut),
+                track.effective().rfind(|entry| entry.position <= cut),
+            ]
+            .into_iter()
+            .flatten()
+            .map(|entry| &entry.name)
+            .collect(),
+            next: track.effective().find(|entry| entry.position > cut),
             dangling: track.chain.dangling.as_ref(),
         };
-        for entry in track.confirmed().filter(|entry| entry.position <= cut) {
-            let is_claim = matches!(entry.header.operation, Operation::Delete | Operation::Scale);
+        let effective =
+            track.records().filter(|(entry, standing)| standing.took_effect() && entry.position <= cut);
+        for (entry, standing) in effective {
+            let is_claim = standing == Standing::Claimed;
             match proofs.get(&entry.name) {
                 Some(Proof::Refuted(why)) if is_claim => changes.refuted.push((entry, why)),
                 _ => changes.records.push(entry),
+            }
+            if is_claim {
+                changes.claims.insert(&entry.name);
             }
         }
         changes
@@ -90,11 +105,17 @@ impl<'a> Changes<'a> {
             named.is_some_and(|entry| entry.header.operation == Operation::Create)
         };
         let found = |entry: &&Entry| {
-            entry.header.uid.is_some()
+            self.is_certain(entry)
+                && entry.header.uid.is_some()
                 && entry.header.uid.as_deref() == uid
                 && entry.header.undo.as_ref().is_some_and(is_create)
         };
         pointer.is_some_and(is_create) || self.records.iter().copied().any(|entry| found(&entry))
+    }
+
+    /// Whether more than a claim says that the write took effect, and what it found.
+    pub(super) fn is_certain(&self, entry: &Entry) -> bool {
+        !self.claims.contains(&entry.name) || entry.verified == Some(Verification::Verified)
     }
 
     /// Whether a record of the revision wrote the object with this uid.

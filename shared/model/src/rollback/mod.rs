@@ -38,9 +38,9 @@ impl Track {
         self.entries.iter().zip(self.chain.standings.iter().copied())
     }
 
-    /// The records that took effect, oldest first.
-    pub fn confirmed(&self) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.records().filter(|(_, standing)| *standing == Standing::Confirmed).map(|(entry, _)| entry)
+    /// The records that took effect, as far as is known, oldest first.
+    pub fn effective(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.records().filter(|(_, standing)| standing.took_effect()).map(|(entry, _)| entry)
     }
 
     /// Leaves only the records for which `keep` holds.
@@ -48,11 +48,6 @@ impl Track {
         let mut kept = self.entries.iter().map(&keep).collect::<Vec<_>>().into_iter();
         self.chain.standings.retain(|_| kept.next().unwrap_or(true));
         self.entries.retain(keep);
-    }
-
-    /// Whether a write of it may still commit.
-    pub fn is_pending(&self) -> bool {
-        self.chain.standings.contains(&Standing::Pending)
     }
 
     /// The records up to `cut` whose images a rollback rests on, as far as `proofs` tell by now which to believe.

@@ -45,8 +45,13 @@ pub(super) fn next(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, 
     }
     if first.header.operation == Operation::Create {
         return match live {
-            Some(object) if is_created(changes, object) || chain::is_made(first, object) => {
-                take_down(changes.object, object, false)
+            Some(object) if is_created(changes, object) => take_down(changes.object, object, false),
+            Some(object) if chain::is_made(first, object) => {
+                if changes.is_certain(first) {
+                    take_down(changes.object, object, false)
+                } else {
+                    Next::Leave(UNTAGGED.to_owned())
+                }
             }
             Some(object) if changes.wrote(Image(object).uid()) => Next::Leave(REPLACED.to_owned()),
             _ => Next::Done,
@@ -85,6 +90,8 @@ const PROTECTED: [(&str, &str); 3] =
 
 const REPLACED: &str = "was replaced by another object that is not of this release";
 
+const UNTAGGED: &str = "carries no undo pointer: whether the release made it cannot be told for certain; delete it by hand if it did";
+
 fn yielded(
     changes: &Changes<'_>,
     next: &chain::Entry,
@@ -96,15 +103,19 @@ fn yielded(
     }
     // It may have come between our PUT and the patch of the field owners.
     let live = live.filter(|live| Image(live).uid() == next.header.uid.as_deref());
-    match live.zip(image_before(&changes.images(proofs))) {
-        Some((live, before)) => own(live, ownership::handed_back(live, &before)),
+    let records = changes.images(proofs);
+    let first = records.iter().find(|record| record.header.replicas.is_none());
+    match live.zip(first.and_then(|first| first.body.before.as_ref())) {
+        Some((live, before)) => own(live, ownership::handed_back(live, before)),
         None => Next::Done,
     }
 }
 
 /// Why the records cannot be undone on the live object.
 fn out_of_reach(changes: &Changes<'_>, live: &Value) -> Option<String> {
-    if Image(live).undo().is_some_and(|pointer| !changes.knows(&pointer)) {
+    // A scale sees no pointers.
+    let is_seen = changes.records.iter().any(|entry| entry.header.operation != Operation::Scale);
+    if is_seen && Image(live).undo().is_some_and(|pointer| !changes.knows(&pointer)) {
         return Some("was written since by another release".to_owned());
     }
     let mut versions = changes.needed().map(|entry| &entry.header.object.version);

@@ -133,14 +133,17 @@ pub fn plan(
             listed(format!("the undo record {} is not believed and was left out: {why}", entry.name))
         }));
         match object::next(&changes, proofs, options) {
+            object::Next::Done if changes.uncertain => {
+                plan.waiting.push(listed("a write of it may still take effect".to_owned()));
+            }
             object::Next::Done => {
                 if !stuck::free(&changes, pods, &mut plan) {
-                    plan.undone.extend(changes.last.map(|entry| entry.name.clone()));
+                    plan.undone.extend(changes.last.into_iter().cloned());
                 }
             }
             object::Next::Write(write) => plan.writes.push(Restore { object: track.object.clone(), write }),
             object::Next::Go(reason) => {
-                plan.undone.extend(changes.last.map(|entry| entry.name.clone()));
+                plan.undone.extend(changes.last.into_iter().cloned());
                 plan.waiting.push(listed(reason));
             }
             object::Next::Wait(reason) => plan.waiting.push(listed(reason)),

@@ -37,6 +37,8 @@ pub struct Entry {
     pub age: Duration,
     /// What it says.
     pub header: Header,
+    /// `uid` of the Release it belongs to, once that is there.
+    pub owner: Option<String>,
     /// The outcome of the exact-revision check, once it was made.
     pub verified: Option<Verification>,
 }
@@ -86,21 +88,34 @@ impl std::fmt::Display for Verification {
 /// Whether the write behind a record took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It committed.
+    /// It committed: the object carries its name, or carried it when a later write was made that committed or whose
+    /// before-image is verified.
     Confirmed,
-    /// It may still commit.
+    /// It seems to have committed: the object is gone, or has the replicas, or another record says so that nobody can
+    /// check any more. Anyone who can reach the webhook could have made it up.
+    Claimed,
+    /// It may still commit, or the record that tells is still to be verified.
     Pending,
     /// It did not commit and cannot any more.
     Aborted,
 }
 
+impl Standing {
+    /// Whether the write counts.
+    pub fn took_effect(self) -> bool {
+        matches!(self, Self::Confirmed | Self::Claimed)
+    }
+}
+
 /// The records of one object and what is known of each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chain {
     /// In the order of `entries` given to [`Chain::read`].
     pub standings: Vec<Standing>,
     /// An undo pointer on the live object from which no way leads to the records.
     pub dangling: Option<RecordName>,
+    /// Records that alone tell of others, and are not verified yet: to be done at once.
+    pub disputed: BTreeSet<RecordName>,
 }
 
 impl Chain {
@@ -110,6 +125,10 @@ impl Chain {
     /// other releases, to which the live object's pointer led, found their names on it, or because it was noted
     /// earlier: what has taken effect stays so. `lost` is the pointer of the live object if the way from it ends at a
     /// record that does not exist: then what cannot be told counts as having taken effect, so that it is not forgotten.
+    ///
+    /// A record is a claim that anyone could have sent. What it found on the object counts only where the way from the
+    /// object's own pointer leads through it (a pointer is the digest of a record's content), or the server's history
+    /// bears it out.
     pub fn read(
         entries: &[Entry],
         live: &Live,
@@ -121,30 +140,72 @@ impl Chain {
             Live::Absent | Live::Unreadable(_) => None,
         };
         let on_object = object.and_then(|object| Image(object).undo());
-        let mut carried: BTreeSet<_> = carried.iter().collect();
-        carried.extend(on_object.as_ref());
-        carried.extend(entries.iter().filter_map(|entry| entry.header.undo.as_ref()));
-        let known = |pointer: &&RecordName| {
-            entries
-                .iter()
-                .any(|entry| entry.name == **pointer || entry.header.undo.as_ref() == Some(*pointer))
+        let (known, silent) = borne_out(entries, carried.iter().chain(on_object.as_ref()));
+        let tells = |entry: &&Entry| {
+            let undo = entry.header.undo.as_ref();
+            undo.is_some_and(|undo| !known.contains(undo) && entries.iter().any(|it| it.name == *undo))
         };
-        let dangling = lost.filter(|pointer| !known(pointer)).cloned();
+        let disputed: Vec<_> =
+            silent.into_iter().filter(|entry| entry.verified.is_none()).filter(tells).collect();
+        let dangling = lost.filter(|pointer| is_dangling(entries, pointer)).cloned();
         let standings = entries.iter().enumerate().map(|(index, entry)| {
             let later = entries.get(index + 1..).unwrap_or_default();
+            let names = |other: &&Entry| other.header.undo.as_ref() == Some(&entry.name);
             match live {
-                _ if carried.contains(&entry.name) => Standing::Confirmed,
+                _ if known.contains(&entry.name) && is_on_object(entry) => Standing::Confirmed,
+                _ if known.contains(&entry.name) => Standing::Claimed,
                 Live::Unreadable(_) => Standing::Pending,
+                _ if disputed.iter().copied().any(|other| names(&other)) => Standing::Pending,
+                _ if later.iter().filter(names).any(is_beyond_check)
+                    && entry.header.operation != Operation::Create =>
+                {
+                    Standing::Claimed
+                }
                 // Without a pointer, what was there before cannot be told from what was made of it.
-                _ if index == 0 && object.is_some_and(|object| is_made(entry, object)) => Standing::Confirmed,
+                _ if index == 0 && object.is_some_and(|object| is_made(entry, object)) => Standing::Claimed,
                 _ => match standing(entry, later, object) {
-                    Standing::Aborted if dangling.is_some() => Standing::Confirmed,
+                    Standing::Aborted if dangling.is_some() => Standing::Claimed,
                     standing => standing,
                 },
             }
         });
-        Self { standings: standings.collect(), dangling }
+        let standings = standings.collect();
+        let disputed = disputed.into_iter().map(|entry| entry.name.clone()).collect();
+        Self { standings, dangling, disputed }
     }
+}
+
+/// The records that are on the way from `known` ones, each of which names the one before it, and the entries that are
+/// not and whose word does not count.
+fn borne_out<'a>(
+    entries: &'a [Entry],
+    known: impl Iterator<Item = &'a RecordName>,
+) -> (BTreeSet<&'a RecordName>, Vec<&'a Entry>) {
+    let (mut known, mut silent) = (known.collect::<BTreeSet<_>>(), Vec::new());
+    for entry in entries.iter().rev() {
+        let is_on_the_way = known.contains(&entry.name) && is_on_object(entry);
+        if is_on_the_way || entry.verified == Some(Verification::Verified) {
+            known.extend(entry.header.undo.as_ref());
+        } else {
+            silent.push(entry);
+        }
+    }
+    (known, silent)
+}
+
+/// Whether the write leaves its record's name on the object.
+fn is_on_object(entry: &Entry) -> bool {
+    matches!(entry.header.operation, Operation::Create | Operation::Update)
+}
+
+fn is_beyond_check(entry: &Entry) -> bool {
+    matches!(entry.verified, Some(Verification::Unverified(_)))
+}
+
+/// A scale does not see the object's labels: its records can tell nothing of the pointer.
+fn is_dangling(entries: &[Entry], pointer: &RecordName) -> bool {
+    let known = |entry: &Entry| entry.name == *pointer || entry.header.undo.as_ref() == Some(pointer);
+    !entries.iter().any(known) && entries.iter().any(|entry| entry.header.operation != Operation::Scale)
 }
 
 /// The standing of a record whose name no image carries.
@@ -164,8 +225,8 @@ fn standing(entry: &Entry, later: &[Entry], live: Option<&Value>) -> Standing {
             _ => Standing::Aborted,
         },
         Operation::Delete => match same {
-            None => Standing::Confirmed,
-            Some(object) if Image(object).is_terminating() => Standing::Confirmed,
+            None => Standing::Claimed,
+            Some(object) if Image(object).is_terminating() => Standing::Claimed,
             Some(_) => in_flight(entry),
         },
         Operation::Scale => match same {
@@ -199,7 +260,7 @@ fn scaled(entry: &Entry, later: &[Entry], live: &Value) -> Standing {
     if Image(live).resource_version() == entry.header.resource_version.as_deref() {
         in_flight(entry)
     } else if next.or(now) == Some(replicas.after) {
-        Standing::Confirmed
+        Standing::Claimed
     } else {
         Standing::Aborted
     }
@@ -235,8 +296,9 @@ fn subject(entry: &Entry, log: &[Entry]) -> ObjectKey {
     if !key.name.is_empty() {
         return key.clone();
     }
+    let is_refuted = |later: &Entry| matches!(later.verified, Some(Verification::Refuted(_)));
     log.iter()
-        .find(|later| later.header.undo.as_ref() == Some(&entry.name))
+        .find(|later| later.header.undo.as_ref() == Some(&entry.name) && !is_refuted(later))
         .map_or_else(|| key.clone(), |later| later.header.object.key.clone())
 }
 

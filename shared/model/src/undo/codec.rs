@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use super::{Body, Header, Operation, Record};
 use crate::{
     names::{self, RecordName, ReleaseKey},
-    object::Image,
+    object::{Image, containers},
 };
 
 /// The key of a Secret's data under which the body, or a piece of it, lies.
@@ -32,12 +32,15 @@ pub const BODY: &str = "body";
 /// base64 and metadata far below the 3 MiB of a request.
 const PIECE: usize = 1_000_000;
 
-/// The largest body that is read. A write arrives with two images of at most 3 MiB each; their JSON form may be
-/// larger than the request was, but hardly five times.
-const BODY_LIMIT: u64 = 32 << 20;
+/// The largest body that is read. It holds the images as they came, in a request of 7 MiB at most.
+const BODY_LIMIT: u64 = 7 << 20;
+
+/// What a body may hold in objects and arrays. Each takes up to 660 bytes in memory, so that this is 165 MB; two images of
+/// the largest definitions that are in use have a tenth of it.
+const CONTAINERS: usize = 250_000;
 
 /// More pieces than this never come from a body within [`BODY_LIMIT`], even one that does not compress.
-const PIECES_LIMIT: usize = 34;
+const PIECES_LIMIT: usize = 8;
 
 /// A deployer waits for it. Measured: a Deployment (15 kB) takes 53 µs and 3.1 kB at level 1, 157 µs and 2.2 kB at
 /// level 6; two images of a `ConfigMap` of 1 MiB take 7 ms and 424 kB, or 88 ms and 359 kB.
@@ -157,7 +160,11 @@ pub fn decode(
     if actual != *name {
         return Err(Garbage::Digest { actual });
     }
-    let body = serde_json::from_slice(&json).map_err(Garbage::Body)?;
+    let json = std::str::from_utf8(&json).map_err(|error| Garbage::Body(serde::de::Error::custom(error)))?;
+    if containers(json) > CONTAINERS {
+        return Err(Garbage::TooComplex);
+    }
+    let body = serde_json::from_str(json).map_err(Garbage::Body)?;
     agree(&header, &body)?;
     Ok(Record { name: name.clone(), header, body })
 }
@@ -220,6 +227,9 @@ pub enum Garbage {
     /// The body is larger than any write.
     #[error("its body is larger than {} MiB", BODY_LIMIT >> 20)]
     TooLarge,
+    /// The body takes too much memory.
+    #[error("its body holds more than {CONTAINERS} objects and arrays")]
+    TooComplex,
     /// Header and body are not those that were written under this name.
     #[error("its content is that of {actual}")]
     Digest {

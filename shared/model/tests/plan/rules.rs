@@ -26,6 +26,13 @@ fn an_object_that_others_put_in_its_place_is_not_touched() {
         .created(map("", 0, None, "new"))
         .updated(map("theirs", 90, None, "other"), map("theirs", 90, None, "more"));
     assert!(created.now(map("theirs", 91, Some(2), "more")).left().contains("replaced"));
+    // Nor because somebody claims to have found there what the release had made.
+    let mut claimed = Story::map()
+        .created(map("", 0, None, "new"))
+        .updated(map("theirs", 90, Some(1), "new"), map("theirs", 90, Some(1), "more"));
+    claimed.track.chain.standings = vec![Standing::Confirmed, Standing::Claimed];
+    let claimed = claimed.proved(2, |it| Proof::Unverified(it, "compacted".into()));
+    assert!(claimed.now(map("theirs", 91, None, "other")).left().contains("replaced"));
 }
 
 #[test]
@@ -55,6 +62,10 @@ fn a_scale_is_undone_where_it_still_stands() {
     story().now(sized(9, 2)).is_done();
     story().now(sized(9, 7)).is_done();
     assert!(story().left().contains("only its replicas"));
+    // Whatever pointer the object has: a scale sees none.
+    let mut tagged = sized(8, 5);
+    tagged["metadata"]["labels"] = json!({names::UNDO: record(7).as_str()});
+    assert!(matches!(story().now(tagged).write(), Write::Update { .. }));
 }
 
 #[test]

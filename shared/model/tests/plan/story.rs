@@ -60,7 +60,7 @@ impl Story {
             name: "x".into(),
         };
         let object = ObjectRef { key, version: "v1".into(), kind: kind.into() };
-        let chain = Chain { standings: Vec::new(), dangling: None };
+        let chain = Chain::default();
         let track = Track { object, entries: Vec::new(), chain, live: Live::Absent };
         Self { track, proofs: BTreeMap::new() }
     }
@@ -97,10 +97,13 @@ impl Story {
             created: "2026-01-01T01:00:00Z".parse().unwrap(),
             age: Duration::from_secs(10),
             header: header.clone(),
+            owner: None,
             verified: None,
         };
         self.track.entries.push(entry);
-        self.track.chain.standings.push(Standing::Confirmed);
+        let is_claim = matches!(operation, Operation::Delete | Operation::Scale);
+        let standing = if is_claim { Standing::Claimed } else { Standing::Confirmed };
+        self.track.chain.standings.push(standing);
         let proof = Record { name: record(n), header, body: Body { before, after } };
         self.proofs.insert(record(n), Proof::Verified(proof));
         self

@@ -184,3 +184,119 @@ fn the_soak_is_watched_from_its_begin_to_its_end() {
     world.run(30, || FOREVER);
     assert_eq!(world.status.phase, Some(Healthy));
 }
+
+#[test]
+fn a_write_that_is_refused_again_and_again_keeps_no_revision_open() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.run(10, || FOREVER);
+    for n in 0..8 {
+        world.admit("ConfigMap", "b", data(&format!("refused {n}")));
+        world.run(10, || FOREVER);
+    }
+    assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 2), "{:#?}", world.status);
+}
+
+#[test]
+fn a_write_that_commits_at_the_moment_of_the_verdict_is_heard_first() {
+    let mut world = healthy();
+    world.deploy(
+        "Job",
+        "migrate",
+        Some(json!({"spec": {}, "status": {"startTime": "2026-01-01T00:00:00Z"}})),
+    );
+    world.run(10, || FOREVER);
+    assert_eq!(world.status.phase, Some(Progressing));
+    let (record, after) =
+        world.admit("Job", "migrate", Some(json!({"spec": {"completions": 2}, "status": {}})));
+    world.outside("ConfigMap", "b", |b| b["data"]["text"] = json!("not of it"));
+    world.objects.get_mut(&key("Job", "migrate")).unwrap()["status"] =
+        failed_job().unwrap()["status"].clone();
+    world.look(FOREVER);
+    assert_eq!(world.status.phase, Some(Progressing));
+    world.commit(&record, after);
+    world.look(FOREVER);
+    assert_eq!(world.status.phase, Some(Open));
+}
+
+#[test]
+fn what_a_halted_rollback_has_put_back_stays_so_when_its_last_record_goes() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.deploy("ConfigMap", "c", data("new"));
+    world.deploy("ConfigMap", "c", data("newer"));
+    world.admit("ConfigMap", "c", data("never"));
+    world.outside("ConfigMap", "c", |c| c["metadata"]["annotations"] = json!({"x": "y"}));
+    world.deploy("Job", "migrate", failed_job());
+    world.until(RollingBack);
+    world.deploy("ConfigMap", "a", data("three"));
+    while world.objects.contains_key(&key("ConfigMap", "c")) {
+        world.look(FOREVER);
+    }
+    assert_eq!(world.status.phase, Some(RollingBack));
+    world.now += seconds(45);
+    world.run(600, || FOREVER);
+    assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 3), "{:#?}", world.status);
+    assert_eq!(world.text("a"), json!("three"));
+}
+
+#[test]
+fn owners_that_the_server_does_not_keep_are_reported_and_not_tried_for_ever() {
+    let mut world = healthy();
+    world.outside("ConfigMap", "a", |a| {
+        let mut old = a["metadata"]["managedFields"][0].clone();
+        old["manager"] = json!("old");
+        a["metadata"]["managedFields"].as_array_mut().unwrap().push(old);
+    });
+    bad_upgrade(&mut world);
+    world.unkept = Some("old");
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack), "{:#?}", world.status);
+    assert_eq!(world.status.unrestored.len(), 1, "{:#?}", world.status.unrestored);
+    assert_eq!(world.text("a"), json!("one"));
+}
+
+#[test]
+fn a_write_that_commits_late_is_undone_with_the_others() {
+    let mut world = healthy();
+    let before = world.state();
+    let (record, after) = world.admit("ConfigMap", "b", data("late"));
+    bad_upgrade_but_b(&mut world);
+    world.run(20, || FOREVER);
+    assert_eq!((world.status.phase, world.text("a")), (Some(RollingBack), json!("one")));
+    assert!(world.commit(&record, after));
+    world.run(120, || FOREVER);
+    assert_eq!((world.status.phase, world.state()), (Some(RolledBack), before));
+    assert_eq!(world.records(), 0);
+}
+
+#[test]
+fn a_revision_is_committed_only_when_all_its_writes_are_known() {
+    let mut world = healthy();
+    world.policy.soak = std::time::Duration::from_secs(5);
+    let (record, after) = world.admit("ConfigMap", "b", data("late"));
+    world.deploy("ConfigMap", "a", data("two"));
+    world.run(30, || FOREVER);
+    assert_eq!(world.status.phase, Some(Soaking));
+    assert!(world.commit(&record, after));
+    world.run(120, || FOREVER);
+    assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 2));
+    assert_eq!((world.text("b"), world.records()), (json!("late"), 0));
+}
+
+#[test]
+fn a_write_that_is_refused_again_and_again_does_not_keep_the_revision_from_its_cut() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "a", data("two"));
+    for n in 0..6 {
+        world.admit("ConfigMap", "b", data(&format!("refused {n}")));
+        world.run(20, || FOREVER);
+    }
+    world.run(60, || FOREVER);
+    assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 2), "{:#?}", world.status);
+}
+
+fn bad_upgrade_but_b(world: &mut World) {
+    world.deploy("ConfigMap", "a", data("two"));
+    world.deploy("Job", "migrate", failed_job());
+}

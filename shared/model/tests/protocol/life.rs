@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::world::{FOREVER, World, bad_upgrade, data, failed_job, healthy, helm};
-use backout_model::{names, release::Phase};
+use backout_model::{
+    names,
+    release::{Action, Phase},
+};
 use serde_json::json;
 
 use Phase::{Healthy, Held, Notified, Open, Progressing, RolledBack, RollingBack, Soaking};
@@ -295,4 +298,46 @@ fn only_objects_of_the_release_are_ever_written() {
         ["ConfigMap shop/a", "ConfigMap shop/b", "ConfigMap shop/c", "Job shop/migrate"].into()
     );
     assert!(world.state()["configmaps/bystander"]["metadata"]["labels"].get(names::UNDO).is_some());
+}
+
+#[test]
+fn a_repair_by_hand_after_a_held_transaction_is_judged_by_itself() {
+    for status in ["failed", "pending-upgrade"] {
+        let mut world = World::new();
+        helm(&mut world, 1, "pending-install");
+        world.deploy("ConfigMap", "a", data("one"));
+        helm(&mut world, 1, "deployed");
+        world.run(120, || FOREVER);
+        world.policy.on_upgrade_failure = Action::Hold;
+        helm(&mut world, 2, "pending-upgrade");
+        world.deploy("ConfigMap", "a", data("bad"));
+        helm(&mut world, 2, status);
+        world.run(1000, || FOREVER);
+        assert_eq!(world.status.phase, Some(Held), "{status}");
+        world.policy.on_upgrade_failure = Action::Rollback;
+        world.deploy("ConfigMap", "a", data("mended"));
+        world.run(120, || FOREVER);
+        assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 3), "{status}");
+        assert_eq!(world.text("a"), json!("mended"));
+    }
+}
+
+#[test]
+fn each_write_gets_the_whole_time_to_become_ready() {
+    let mut world = healthy();
+    for n in 0..16 {
+        let name = format!("job-{n}");
+        world.deploy(
+            "Job",
+            &name,
+            Some(json!({"spec": {}, "status": {"startTime": "2026-01-01T00:00:00Z"}})),
+        );
+        world.run(20, || FOREVER);
+        world.outside("Job", &name, |job| {
+            job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+        });
+        world.run(30, || FOREVER);
+    }
+    world.run(120, || FOREVER);
+    assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 2), "{:#?}", world.status);
 }

@@ -7,6 +7,7 @@
     reason = "a test says what it expects by failing"
 )]
 
+mod claims;
 mod faults;
 mod life;
 mod others;

@@ -259,3 +259,23 @@ fn an_untracked_object_that_was_replaced_is_made_again_once() {
     assert_eq!(world.status.phase, Some(RolledBack));
     assert_eq!(world.state(), before);
 }
+
+#[test]
+fn who_writes_between_a_restore_and_its_owners_does_not_become_the_owner() {
+    let mut world = healthy();
+    world.outside("ConfigMap", "a", |a| a["metadata"]["managedFields"][0]["manager"] = json!("helm"));
+    world.deploy("ConfigMap", "a", data("two"));
+    world.deploy("Job", "migrate", failed_job());
+    world.until(RollingBack);
+    while world.text("a") != json!("one") {
+        world.look(FOREVER);
+    }
+    let owners = world.objects[&key("ConfigMap", "a")]["metadata"]["managedFields"].clone();
+    assert_eq!(owners[0]["manager"], "backout");
+    let (record, mut after) = world.admit("ConfigMap", "a", Some(json!({"immutable": true})));
+    after.as_mut().unwrap()["metadata"]["managedFields"] = owners;
+    world.commit(&record, after);
+    world.run(120, || FOREVER);
+    let owners = &world.objects[&key("ConfigMap", "a")]["metadata"]["managedFields"];
+    assert_eq!((owners[0]["manager"].as_str(), owners.as_array().map(Vec::len)), (Some("helm"), Some(1)));
+}

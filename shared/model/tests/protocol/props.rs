@@ -148,12 +148,15 @@ impl Play {
         (last, between)
     }
 
-    /// Lets outsiders go on with their work while the watcher does its own.
+    /// Lets outsiders go on with their work while the watcher does its own, and the API server with what it works on.
     fn end(&mut self, outside: &[(usize, u8)]) {
         for (object, text) in outside {
             let survives = self.lives.next().unwrap_or(FOREVER);
             self.world.turn(survives);
             self.happen(&Event::Outside(*object, *text));
+            if text % 3 == 0 {
+                self.commit();
+            }
         }
         self.wait(300);
     }

@@ -61,3 +61,26 @@ fn an_operation_without_its_object_is_invalid() {
     let request = parse(body.as_bytes()).unwrap();
     assert!(matches!(triage(&request, &Deployers::default()), Err(Invalid::Object { field: "object", .. })));
 }
+
+#[test]
+fn metadata_that_would_take_far_more_memory_than_text_is_invalid() {
+    let with = |field: &str, value: Value| {
+        let mut object = deployment(&json!({}), 1);
+        object["metadata"][field] = value;
+        let body = review("CREATE", &Value::Null, &object).to_string();
+        triage(&parse(body.as_bytes()).unwrap(), &Deployers::default())
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    let bomb = || Value::Array(vec![json!({"": 0}); 2000]);
+    for field in ["ownerReferences", "finalizers", "anything"] {
+        let error = with(field, bomb()).unwrap_err();
+        assert!(error.contains(&format!("metadata.{field} holds more than 1000 objects")), "{error}");
+    }
+    for field in ["labels", "annotations"] {
+        assert!(with(field, json!({"a": bomb()})).unwrap_err().contains("expected a string"));
+    }
+    // These are many, and no content.
+    assert_eq!(with("managedFields", bomb()), Ok(()));
+    assert_eq!(with("annotations", json!({"applied": bomb().to_string()})), Ok(()));
+}

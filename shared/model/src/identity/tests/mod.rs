@@ -215,6 +215,16 @@ fn controlled_objects_go_with_their_owner() {
     };
     assert_eq!(owned(json!(true)), Err(Exempt::Controlled));
     assert_eq!(owned(json!(false)), Ok(()));
+    // Nobody hides a change by naming a controller with it.
+    let [free, owned] =
+        [json!({"metadata": {}}), json!({"metadata": {"ownerReferences": [{"controller": true}]}})];
+    let update = |old: &Value, object: &Value| {
+        let scene =
+            Scene { verb: Verb::Update, object: object.clone(), old: Some(old.clone()), ..Scene::default() };
+        scene.concern()
+    };
+    assert_eq!(update(&free, &owned), Ok(()));
+    assert_eq!(update(&owned, &owned), Err(Exempt::Controlled));
 }
 
 #[test]

@@ -44,6 +44,7 @@ fn entry(n: u8, operation: Operation, before: Option<(&str, &str)>, undo: Option
             tool: "kubectl".into(),
             request: format!("request-{n}"),
         },
+        owner: None,
         verified: None,
     }
 }
@@ -66,7 +67,7 @@ fn read(entries: &[Entry], live: &Live) -> Vec<Standing> {
     Chain::read(entries, live, &BTreeSet::new(), None).standings
 }
 
-use Standing::{Aborted, Confirmed, Pending};
+use Standing::{Aborted, Claimed, Confirmed, Pending};
 
 #[test]
 fn a_write_is_confirmed_by_the_pointer_on_the_object() {
@@ -109,29 +110,29 @@ fn a_create_whose_name_is_taken_by_an_older_object_is_aborted() {
 }
 
 #[test]
-fn a_delete_is_confirmed_when_the_object_is_gone_or_terminating_or_another() {
+fn a_delete_is_claimed_when_the_object_is_gone_or_terminating_or_another() {
     let delete = entry(1, Operation::Delete, Some(("x", "7")), None);
     let delete = std::slice::from_ref(&delete);
-    assert_eq!(read(delete, &Live::Absent), [Confirmed]);
-    assert_eq!(read(delete, &live("y", "9", None)), [Confirmed]);
+    assert_eq!(read(delete, &Live::Absent), [Claimed]);
+    assert_eq!(read(delete, &live("y", "9", None)), [Claimed]);
     assert_eq!(read(delete, &live("x", "7", None)), [Pending]);
     let mut terminating = live("x", "9", None);
     if let Live::Present(object) = &mut terminating {
         object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:11Z");
     }
-    assert_eq!(read(delete, &terminating), [Confirmed]);
+    assert_eq!(read(delete, &terminating), [Claimed]);
 }
 
 #[test]
-fn a_scale_is_confirmed_by_where_the_replicas_went() {
+fn a_scale_is_claimed_by_where_the_replicas_went() {
     let scale = |n, before, after| {
         let mut scale = entry(n, Operation::Scale, Some(("x", &format!("{n}"))), None);
         scale.header.replicas = Some(Replicas { before, after });
         scale
     };
-    assert_eq!(read(&[scale(1, 1, 2)], &live("x", "9", None)), [Confirmed]);
+    assert_eq!(read(&[scale(1, 1, 2)], &live("x", "9", None)), [Claimed]);
     assert_eq!(read(&[scale(1, 1, 5)], &live("x", "9", None)), [Aborted]);
-    assert_eq!(read(&[scale(1, 1, 5), scale(2, 5, 2)], &live("x", "9", None)), [Confirmed, Confirmed]);
+    assert_eq!(read(&[scale(1, 1, 5), scale(2, 5, 2)], &live("x", "9", None)), [Claimed, Claimed]);
 }
 
 #[test]
@@ -172,4 +173,33 @@ fn the_records_of_an_object_up_to_an_undone_one_count_no_more() {
     let found: Vec<_> = groups.values().flatten().map(|it| &it.name).collect();
     assert_eq!(found, [&name(4)]);
     assert_eq!(by_object(&log, &BTreeSet::new()).len(), 2);
+}
+
+#[test]
+fn what_a_record_found_on_the_object_counts_only_where_it_is_borne_out() {
+    let create = entry(1, Operation::Create, None, None);
+    let delete = entry(2, Operation::Delete, Some(("x", "7")), Some(name(1)));
+    let read = |verified: Option<Verification>| {
+        let delete = Entry { verified, ..delete.clone() };
+        Chain::read(&[old(create.clone()), delete], &Live::Absent, &BTreeSet::new(), None)
+    };
+    let unknown = read(None);
+    assert_eq!((unknown.standings, unknown.disputed), (vec![Pending, Claimed], BTreeSet::from([name(2)])));
+    let outcome = |verified| read(Some(verified)).standings;
+    assert_eq!(outcome(Verification::Verified), [Confirmed, Claimed]);
+    assert_eq!(outcome(Verification::Refuted(String::new())), [Aborted, Claimed]);
+    assert_eq!(outcome(Verification::Unverified(String::new())), [Aborted, Claimed]);
+    // Where the object's own pointer leads to it nothing is in dispute.
+    let update = entry(2, Operation::Update, Some(("x", "7")), Some(name(1)));
+    let chain = Chain::read(&[create, update], &live("x", "9", Some(&name(2))), &BTreeSet::new(), None);
+    assert_eq!((chain.standings, chain.disputed), (vec![Confirmed, Confirmed], BTreeSet::new()));
+}
+
+#[test]
+fn a_scale_sees_no_pointers_and_leaves_none_dangling() {
+    let mut scale = entry(1, Operation::Scale, Some(("x", "7")), None);
+    scale.header.replicas = Some(Replicas { before: 1, after: 2 });
+    let live = live("x", "9", Some(&name(8)));
+    let chain = Chain::read(&[scale], &live, &BTreeSet::new(), Some(&name(8)));
+    assert_eq!((chain.standings, chain.dangling), (vec![Claimed], None));
 }

@@ -104,6 +104,11 @@ pub(crate) struct World {
     pub(crate) unreadable: BTreeSet<ObjectKey>,
     /// Objects whose writes by the watcher the server refuses.
     pub(crate) refused: BTreeSet<ObjectKey>,
+    /// What the server had stored, by resourceVersion; nothing if it has forgotten all of it.
+    pub(crate) history: BTreeMap<(ObjectKey, String), Value>,
+    /// A manager whose ownership of fields the server does not keep.
+    pub(crate) unkept: Option<&'static str>,
+    ignored: BTreeMap<ObjectRef, String>,
     /// Somebody who changes an object whenever the watcher has written it.
     pub(crate) meddler: Option<(ObjectKey, Meddle)>,
     refusals: BTreeMap<ObjectRef, Timestamp>,
@@ -140,6 +145,9 @@ impl World {
             options: Options::default(),
             unreadable: BTreeSet::new(),
             refused: BTreeSet::new(),
+            history: BTreeMap::new(),
+            unkept: None,
+            ignored: BTreeMap::new(),
             meddler: None,
             refusals: BTreeMap::new(),
             log: BTreeMap::new(),
@@ -217,11 +225,33 @@ impl World {
             created: self.now,
             age: Duration::ZERO,
             header: record.header.clone(),
+            owner: None,
             verified: None,
         };
         self.log.insert(name, (entry, record.clone(), None));
         self.last_write = self.now;
         (record, after)
+    }
+
+    /// A review of a write that nobody makes, of an object of this uid and resourceVersion with this pointer.
+    pub(crate) fn forge(
+        &mut self,
+        name: &str,
+        before: Option<(&str, &str)>,
+        undo: Option<&RecordName>,
+    ) -> RecordName {
+        let key = reference("ConfigMap", name).key;
+        let real = self.objects.remove(&key);
+        if let Some((uid, version)) = before {
+            let labels: Value = undo.map(|undo| (names::UNDO, undo.as_str())).into_iter().collect();
+            let metadata = json!({"name": name, "namespace": "shop", "uid": uid, "resourceVersion": version, "labels": labels});
+            let image = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"text": "evil"}, "metadata": metadata});
+            self.objects.insert(key.clone(), image);
+        }
+        let (record, _) = self.admit("ConfigMap", name, data("forged"));
+        self.objects.remove(&key);
+        self.objects.extend(real.map(|real| (key, real)));
+        record.name
     }
 
     /// What etcd does with the admitted write: nothing, if the object is not what it was.
@@ -257,6 +287,7 @@ impl World {
             metadata["creationTimestamp"] = json!(self.now.to_string());
         }
         metadata["resourceVersion"] = json!(version.to_string());
+        self.history.insert((key.clone(), version.to_string()), object.clone());
         self.objects.insert(key, object);
     }
 
@@ -306,6 +337,7 @@ impl World {
         self.last_write = self.now;
         self.sightings = Sightings::default();
         self.refusals.clear();
+        self.ignored.clear();
         for (.., seen) in self.log.values_mut() {
             *seen = None;
         }

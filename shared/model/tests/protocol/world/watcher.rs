@@ -63,9 +63,11 @@ impl World {
             .collect();
         let seconds = |from: Timestamp| Duration::try_from(self.now.duration_since(from)).unwrap();
         Observed {
+            uid: Some("release".to_owned()),
             generation: Some(self.generation),
             options: Options { accept_unverified: self.policy.accept_unverified, ..self.options },
             pods: self.pods.clone(),
+            ignored: self.ignored.clone(),
             refusals: self
                 .refusals
                 .iter()
@@ -98,8 +100,25 @@ impl World {
     fn proofs(&self) -> BTreeMap<RecordName, Proof> {
         self.log
             .values()
-            .map(|(_, record, _)| (record.name.clone(), Proof::Verified(record.clone())))
+            .map(|(_, record, _)| {
+                let proof = match self.verify(record) {
+                    Verification::Verified => Proof::Verified(record.clone()),
+                    Verification::Unverified(why) => Proof::Unverified(record.clone(), why),
+                    Verification::Refuted(why) => Proof::Refuted(why),
+                };
+                (record.name.clone(), proof)
+            })
             .collect()
+    }
+
+    fn verify(&self, record: &Record) -> Verification {
+        let Header { object, resource_version, .. } = &record.header;
+        let stored = resource_version.clone().and_then(|it| self.history.get(&(object.key.clone(), it)));
+        match &record.body.before {
+            _ if self.history.is_empty() => Verification::Unverified("compacted".to_owned()),
+            Some(before) if stored == Some(before) => Verification::Verified,
+            _ => Verification::Refuted("the server had stored something else".to_owned()),
+        }
     }
 
     /// One look of the watcher that dies after `survives` changes to the cluster; false if it died.
@@ -137,10 +156,17 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Verify(name) => {
+            Effect::Adopt(name) => {
                 let clock = self.tick();
                 let (entry, ..) = self.log.get_mut(&name).unwrap();
-                entry.verified = Some(Verification::Verified);
+                entry.owner = Some("release".to_owned());
+                entry.resource_version = clock.to_string();
+            }
+            Effect::Verify(name) => {
+                let clock = self.tick();
+                let outcome = self.verify(&self.log[&name].1);
+                let (entry, ..) = self.log.get_mut(&name).unwrap();
+                entry.verified = Some(outcome);
                 entry.resource_version = clock.to_string();
             }
             Effect::Collect(spent) => {
@@ -183,8 +209,18 @@ impl World {
                     Write::Own { resource_version, managed_fields } => {
                         assert_eq!(version, Some(resource_version));
                         let mut object = live.unwrap();
+                        let before = object.clone();
                         object["metadata"]["managedFields"] = managed_fields;
-                        self.store(key, object);
+                        let owners = object["metadata"]["managedFields"].as_array_mut().unwrap();
+                        owners.retain(|owner| owner["manager"].as_str() != self.unkept);
+                        if object == before {
+                            self.ignored.insert(
+                                restore.object.clone(),
+                                Image(&before).resource_version().unwrap().to_owned(),
+                            );
+                        } else {
+                            self.store(key, object);
+                        }
                     }
                 }
                 self.notices.extend(told);
