@@ -125,10 +125,6 @@ fn policy(
     context.policy.resolve(&annotations, &release.spec)
 }
 
-fn names(records: &[String]) -> BTreeSet<RecordName> {
-    records.iter().filter_map(|name| RecordName::parse(name)).collect()
-}
-
 /// The objects behind the records, each as it is now; `None` if one is newer than the list of the records.
 async fn tracks(
     context: &Context,
@@ -137,10 +133,10 @@ async fn tracks(
     cut: Position,
     status: &ReleaseStatus,
 ) -> Result<Option<Vec<Track>>, ApiError> {
-    let groups = chain::by_object(&entries, &names(&status.undone))
+    let groups = chain::by_object(&entries, &RecordName::parse_all(&status.undone))
         .into_iter()
         .filter_map(|((key, _), entries)| Some((object(key, &entries)?, entries)));
-    let noted = &names(&status.confirmed);
+    let noted = &RecordName::parse_all(&status.confirmed);
     let tracks: Vec<_> =
         stream::iter(groups.map(|(object, entries)| track(context, release, object, entries, cut, noted)))
             .buffered(PARALLEL)

@@ -20,7 +20,8 @@ use crate::{
 const BODY_LIMIT: usize = 7 << 20;
 
 /// What all requests under way may hold together, in units of 1 KiB. Of each there are up to five copies: the body,
-/// what is parsed of it, the compressed record, its base64 and the request that stores it. So 320 MiB at worst.
+/// what is parsed of it, the compressed record, its base64 and the request that stores it. So 320 MiB at
+/// worst of what an API server sends; thousands of labels of one letter take more.
 const BUDGET: u32 = 64 << 10;
 
 /// What the smallest request is charged, so that there are at most 2048 at a time.

@@ -1,6 +1,6 @@
 //! Every label, annotation, Secret type and manager name that Backout reads or writes, and the names it gives.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -158,6 +158,11 @@ impl RecordName {
         let hex = text.strip_prefix("u-")?;
         let valid = hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         valid.then(|| Self(text.to_owned()))
+    }
+
+    /// Reads names of records from a list; what cannot be one is left out.
+    pub fn parse_all(texts: &[String]) -> BTreeSet<Self> {
+        texts.iter().filter_map(|text| Self::parse(text)).collect()
     }
 
     /// The name of the `index`th piece of the record's body.

@@ -124,7 +124,7 @@ impl<'de> Visitor<'de> for Metadata {
             if key == "managedFields" {
                 entries.next_value::<IgnoredAny>()?;
             } else if ["labels", "annotations"].contains(&key.as_str()) {
-                // Long, and read in one pass: strings take no more memory than they are long.
+                // Long, and read in one pass: pairs of strings take some ten times their length at worst.
                 let strings = entries.next_value::<Option<BTreeMap<String, String>>>()?;
                 map.insert(key, strings.map_or(Value::Null, |strings| strings.into_iter().collect()));
             } else {

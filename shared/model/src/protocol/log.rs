@@ -12,7 +12,7 @@ use crate::{
     rollback::Track,
     undo::{
         Operation,
-        chain::{Entry, IN_FLIGHT, Standing, Verification},
+        chain::{Entry, IN_FLIGHT, Standing},
     },
 };
 
@@ -73,11 +73,11 @@ impl Step<'_> {
     /// The records that took effect, as far as none of the others names them.
     pub(super) fn confirmed(&self) -> Vec<String> {
         let is_noted = |(_, entry, standing): &(&Track, &Entry, Standing)| {
-            let leaves_nothing = matches!(entry.header.operation, Operation::Delete | Operation::Scale);
-            *standing == Standing::Confirmed || (*standing == Standing::Claimed && leaves_nothing)
+            let leaves_pointer = entry.header.operation.leaves_pointer();
+            *standing == Standing::Confirmed || (*standing == Standing::Claimed && !leaves_pointer)
         };
         let is_believed = |(_, entry, standing): &(&Track, &Entry, Standing)| {
-            *standing == Standing::Confirmed || entry.verified == Some(Verification::Verified)
+            *standing == Standing::Confirmed || entry.is_verified()
         };
         let noted = || self.seen.log().filter(is_noted);
         let named: BTreeSet<_> =

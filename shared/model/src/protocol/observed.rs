@@ -166,8 +166,7 @@ impl Observed {
     fn judged(&self, track: &Track) -> Option<Judged> {
         let (last, standing) = track.records().rfind(|(_, standing)| standing.took_effect())?;
         // A mere claim that the object is there, or is something else, is no reason to look at it.
-        let expects = matches!(last.header.operation, Operation::Create | Operation::Update);
-        if expects && standing == Standing::Claimed {
+        if last.header.operation.leaves_pointer() && standing == Standing::Claimed {
             return None;
         }
         // What was looked for by its first record alone may only have another record by now.

@@ -9,7 +9,7 @@ use crate::{
     object::{ObjectRef, Position},
     undo::{
         Operation, Record,
-        chain::{Entry, Standing, Verification},
+        chain::{Entry, Standing},
     },
 };
 
@@ -115,7 +115,7 @@ impl<'a> Changes<'a> {
 
     /// Whether more than a claim says that the write took effect, and what it found.
     pub(super) fn is_certain(&self, entry: &Entry) -> bool {
-        !self.claims.contains(&entry.name) || entry.verified == Some(Verification::Verified)
+        !self.claims.contains(&entry.name) || entry.is_verified()
     }
 
     /// Whether a record of the revision wrote the object with this uid.

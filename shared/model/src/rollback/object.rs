@@ -72,9 +72,7 @@ pub(super) fn next(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, 
         Some(object) if changes.wrote(Image(object).uid()) => Next::Leave(REPLACED.to_owned()),
         Some(object) => created_again(object, &records),
         // It was on its way out before the release touched it.
-        None if records.first().and_then(|first| first.body.before.as_ref()).is_some_and(is_terminating) => {
-            Next::Done
-        }
+        None if found(&records).is_some_and(|found| Image(found).is_terminating()) => Next::Done,
         None => match image_before(&records) {
             Some(image) => Next::Write(Write::Create { body: merge::to_create(&image) }),
             None => Next::Leave("is gone, and its records hold only its replicas".to_owned()),
@@ -104,8 +102,7 @@ fn yielded(
     // It may have come between our PUT and the patch of the field owners.
     let live = live.filter(|live| Image(live).uid() == next.header.uid.as_deref());
     let records = changes.images(proofs);
-    let first = records.iter().find(|record| record.header.replicas.is_none());
-    match live.zip(first.and_then(|first| first.body.before.as_ref())) {
+    match live.zip(found(&records)) {
         Some((live, before)) => own(live, ownership::handed_back(live, before)),
         None => Next::Done,
     }
@@ -129,10 +126,6 @@ const MIXED: &str = "states in two versions of an API cannot be compared";
 /// Whether the release made this very object.
 fn is_created(changes: &Changes<'_>, live: &Value) -> bool {
     changes.created(Image(live).uid(), Image(live).undo().as_ref())
-}
-
-fn is_terminating(object: &Value) -> bool {
-    Image(object).is_terminating()
 }
 
 fn take_down(object: &ObjectRef, live: &Value, replaced: bool) -> Next {
@@ -226,6 +219,11 @@ fn own(live: &Value, wanted: Value) -> Next {
         resource_version: Image(live).resource_version().unwrap_or_default().to_owned(),
         managed_fields: wanted,
     })
+}
+
+/// The object as the first record with images found it.
+fn found<'a>(records: &[&'a Record]) -> Option<&'a Value> {
+    records.iter().find(|record| record.header.replicas.is_none())?.body.before.as_ref()
 }
 
 /// The object as the newest record with images left or found it.

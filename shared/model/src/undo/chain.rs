@@ -43,6 +43,13 @@ pub struct Entry {
     pub verified: Option<Verification>,
 }
 
+impl Entry {
+    /// Whether the server's own history bears out what the write found.
+    pub fn is_verified(&self) -> bool {
+        self.verified == Some(Verification::Verified)
+    }
+}
+
 /// Whether the server's own history bears out the before-image of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
@@ -152,7 +159,9 @@ impl Chain {
             let later = entries.get(index + 1..).unwrap_or_default();
             let names = |other: &&Entry| other.header.undo.as_ref() == Some(&entry.name);
             match live {
-                _ if known.contains(&entry.name) && is_on_object(entry) => Standing::Confirmed,
+                _ if known.contains(&entry.name) && entry.header.operation.leaves_pointer() => {
+                    Standing::Confirmed
+                }
                 _ if known.contains(&entry.name) => Standing::Claimed,
                 Live::Unreadable(_) => Standing::Pending,
                 _ if disputed.iter().copied().any(|other| names(&other)) => Standing::Pending,
@@ -183,19 +192,14 @@ fn borne_out<'a>(
 ) -> (BTreeSet<&'a RecordName>, Vec<&'a Entry>) {
     let (mut known, mut silent) = (known.collect::<BTreeSet<_>>(), Vec::new());
     for entry in entries.iter().rev() {
-        let is_on_the_way = known.contains(&entry.name) && is_on_object(entry);
-        if is_on_the_way || entry.verified == Some(Verification::Verified) {
+        let is_on_the_way = known.contains(&entry.name) && entry.header.operation.leaves_pointer();
+        if is_on_the_way || entry.is_verified() {
             known.extend(entry.header.undo.as_ref());
         } else {
             silent.push(entry);
         }
     }
     (known, silent)
-}
-
-/// Whether the write leaves its record's name on the object.
-fn is_on_object(entry: &Entry) -> bool {
-    matches!(entry.header.operation, Operation::Create | Operation::Update)
 }
 
 fn is_beyond_check(entry: &Entry) -> bool {

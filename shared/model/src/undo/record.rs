@@ -21,6 +21,14 @@ pub enum Operation {
     Scale,
 }
 
+impl Operation {
+    /// Whether the write leaves its record's name on the object as the undo pointer: there is nothing to tag in a
+    /// deletion, and a scale does not reach the labels.
+    pub fn leaves_pointer(self) -> bool {
+        matches!(self, Self::Create | Self::Update)
+    }
+}
+
 /// The part of a record that is enough to order, confirm and select it; readable without the images.
 ///
 /// It lies in an annotation of the record's head, as JSON, so that the watcher follows the log by metadata alone. The

@@ -1,9 +1,6 @@
 //! What the watcher does in the world: it looks, decides, and performs, for as long as it lives.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use backout_model::{
     health::Live,
@@ -44,16 +41,14 @@ impl World {
             let gap = self.now.duration_since(last);
             self.last_write += if gap > seconds(30) { gap } else { seconds(0) };
         }
-        let mut noted: BTreeSet<_> =
-            self.status.confirmed.iter().filter_map(|name| RecordName::parse(name)).collect();
+        let mut noted = RecordName::parse_all(&self.status.confirmed);
         noted.extend(self.foreign.values().filter_map(|(entry, ..)| entry.header.undo.clone()));
         let mut entries: Vec<_> =
             self.log.values().map(|(entry, _, seen)| aged(entry, *seen, self.now)).collect();
         entries.sort_by_key(|entry| entry.position);
         let (entries, spent): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.position > self.status.healthy());
-        let undone = self.status.undone.iter().filter_map(|name| RecordName::parse(name)).collect();
-        let tracks = by_object(&entries, &undone)
+        let tracks = by_object(&entries, &RecordName::parse_all(&self.status.undone))
             .into_iter()
             .map(|((key, _), entries)| {
                 let live = self.live(&key);
