@@ -16,6 +16,7 @@ use kube::{
     },
     core::Request,
 };
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// A read or write of one object; the server itself gives up after 34 s.
@@ -74,6 +75,12 @@ impl Cluster {
             .fields(&format!("metadata.name={}", object.key.name));
         let list = self.call("LIST", object, requests(object).list(&params)).await?;
         Ok(first(list, object))
+    }
+
+    /// What the server answers at a path of its own.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        let request = http::Request::get(path).body(Vec::new());
+        self.send(format!("GET {path}"), request.map_err(kube::core::request::Error::BuildRequest)).await
     }
 
     /// All objects of a built-in kind in a namespace that `fields` select.
@@ -165,11 +172,11 @@ impl Cluster {
         self.send(format!("{verb} {object}"), request).await
     }
 
-    async fn send(
+    async fn send<T: DeserializeOwned>(
         &self,
         operation: String,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<T, ApiError> {
         match request {
             Ok(request) => deadline(CALL, operation, self.client.request(request)).await,
             Err(error) => Err(ApiError::new(operation, kube::Error::BuildRequest(error))),

@@ -4,12 +4,15 @@ use backout_model::{release::Policy, rollback::Options};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{api::PartialObjectMeta, runtime::reflector::Store};
 
-use crate::{cluster::Cluster, events::Events, memory::Memories, metrics::Metrics, records::Log};
+use crate::{
+    cluster::Cluster, events::Events, memory::Memories, metrics::Metrics, records::Log, schemas::Documents,
+};
 
 /// What every look at a release needs.
 pub(crate) struct Context {
     pub(crate) cluster: Cluster,
     pub(crate) log: Log,
+    pub(crate) documents: Documents,
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
     pub(crate) memories: Memories,

@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     reconcile::{Error, reconcile},
     records::{Log, release_of},
+    schemas::Documents,
     sweep::Sweep,
 };
 
@@ -63,6 +64,7 @@ pub(crate) async fn run(
     let context = Arc::new(Context {
         cluster: Cluster::new(client.clone()),
         log: log.clone(),
+        documents: Documents::new(Cluster::new(client.clone())),
         events: Events::new(client.clone()),
         metrics: metrics.clone(),
         memories: Memories::default(),

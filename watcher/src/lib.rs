@@ -13,6 +13,7 @@ mod observe;
 mod perform;
 mod reconcile;
 mod records;
+mod schemas;
 mod sweep;
 mod verify;
 mod weed;

@@ -268,6 +268,9 @@ async fn proofs(context: &Context, observed: &mut Observed, memory: &mut Memory)
         .collect()
         .await;
     observed.proofs.extend(read);
+    let undone =
+        observed.tracks.iter().filter(|track| !track.needed(observed.cut(), &observed.proofs).is_empty());
+    observed.schemas = context.documents.of(undone.map(|track| track.object.api_version()).collect()).await;
 }
 
 async fn proof(context: &Context, entry: &Entry) -> Result<Proof, ApiError> {

@@ -1,12 +1,17 @@
 //! What undoing one record costs, for a Deployment of ordinary size.
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot begin fails")]
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc};
 
 use backout_model::{
     names,
-    undo::{merge, ownership},
+    object::{ObjectKey, ObjectRef},
+    undo::{
+        merge, ownership,
+        schema::{Document, Schemas},
+    },
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::{Map, Value, json};
@@ -74,8 +79,25 @@ fn benches(c: &mut Criterion) {
     live["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("4");
     live["spec"]["template"]["spec"]["containers"][0]["env"][5]["value"] = json!("theirs");
 
+    let document = Document::parse(include_bytes!("../tests/fixtures/openapi/apps_v1.json")).unwrap();
+    let mut schemas = Schemas::default();
+    schemas.insert("apps/v1".to_owned(), Arc::new(document));
+    let key = ObjectKey {
+        group: "apps".to_owned(),
+        resource: "deployments".to_owned(),
+        namespace: Some("shop".to_owned()),
+        name: "web".to_owned(),
+    };
+    let object = ObjectRef { key, version: "v1".to_owned(), kind: "Deployment".to_owned() };
     c.bench_function("three-way undo", |b| {
-        b.iter(|| merge::undo(black_box(&live), black_box(&before), black_box(&after)));
+        b.iter(|| {
+            merge::undo(
+                black_box(&live),
+                black_box(&before),
+                black_box(&after),
+                schemas.of(black_box(&object)),
+            )
+        });
     });
     c.bench_function("field ownership", |b| {
         b.iter(|| ownership::restored(black_box(&live), black_box(&before), Some(black_box(&after))));

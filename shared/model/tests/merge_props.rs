@@ -7,11 +7,18 @@
     reason = "a test says what it expects by failing"
 )]
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+};
 
 use backout_model::{
     names,
-    undo::merge::{Undone, same, undo},
+    object::{ObjectKey, ObjectRef},
+    undo::{
+        merge::{self, Undone, same},
+        schema::{Document, Schemas},
+    },
 };
 use proptest::{
     collection::btree_map,
@@ -20,6 +27,37 @@ use proptest::{
     sample::{select, subsequence},
 };
 use serde_json::{Map, Value, json};
+
+/// A server's word on the lists of the objects here.
+static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| {
+    let by_name = |properties: Value| {
+        json!({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+               "items": {"properties": properties}})
+    };
+    let pods = json!({"properties": {"containers": by_name(json!({"env": by_name(json!({}))}))}});
+    let thing = json!({
+        "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Thing"}],
+        "properties": {
+            "metadata": {"properties": {"finalizers": {"x-kubernetes-list-type": "set"}}},
+            "spec": {"properties": {"template": {"properties": {"spec": pods}}}},
+        },
+    });
+    let document = json!({"components": {"schemas": {"Thing": thing}}});
+    let mut schemas = Schemas::default();
+    schemas.insert("v1".to_owned(), Arc::new(Document::parse(document.to_string().as_bytes()).unwrap()));
+    schemas
+});
+
+fn undo(live: &Value, before: &Value, after: &Value) -> Undone {
+    let key = ObjectKey {
+        group: String::new(),
+        resource: "things".to_owned(),
+        namespace: None,
+        name: "x".to_owned(),
+    };
+    let thing = ObjectRef { key, version: "v1".to_owned(), kind: "Thing".to_owned() };
+    merge::undo(live, before, after, SCHEMAS.of(&thing))
+}
 
 /// Any object that a write may leave; the result of each call is a state of the same object.
 fn object() -> impl Strategy<Value = Value> {

@@ -11,10 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backout_model::{
     names,
-    undo::{merge::undo, ownership},
+    undo::{
+        merge::{self, Undone},
+        ownership,
+        schema::Schema,
+    },
 };
 use proptest::{collection::btree_map, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
+
+fn undo(live: &Value, before: &Value, after: &Value) -> Undone {
+    merge::undo(live, before, after, Schema::UNKNOWN)
+}
 
 /// A server that keeps the fields of `spec` and who owns them, as structured-merge-diff does.
 #[derive(Clone, Debug, Default)]

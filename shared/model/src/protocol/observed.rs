@@ -13,6 +13,7 @@ use crate::{
     undo::{
         Operation,
         chain::{Entry, Standing},
+        schema::Schemas,
     },
 };
 
@@ -49,6 +50,8 @@ pub struct Observed {
     pub blind: Option<String>,
     /// The images that a rollback rests on; only while rolling back.
     pub proofs: BTreeMap<RecordName, Proof>,
+    /// What the server says of the lists in the objects that are to be restored; only while rolling back.
+    pub schemas: Schemas,
     /// Restores that the server refused, and what it said.
     pub refusals: BTreeMap<ObjectRef, Refusal>,
     /// The resourceVersions at which the server took a patch of field owners and changed nothing.

@@ -21,7 +21,7 @@ const GIVES_WAY: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) fn rolling_back(step: &mut Step<'_>) {
     let seen = step.seen;
-    let mut plan = plan(&seen.tracks, seen.cut(), &seen.proofs, &seen.pods, seen.options);
+    let mut plan = plan(&seen.tracks, seen.cut(), &seen.proofs, &seen.schemas, &seen.pods, seen.options);
     give_up_owners(&mut plan, &seen.ignored);
     if let Some(why) = &seen.blind {
         // Whether pods keep a workload from going back cannot be told.

@@ -9,7 +9,7 @@ use crate::{
     health::Live,
     names::{self, RecordName},
     object::{Image, ObjectRef, same_content},
-    undo::{Operation, Record, chain, merge, ownership},
+    undo::{Operation, Record, chain, merge, ownership, schema::Schema},
 };
 
 /// What is to happen with the object.
@@ -28,7 +28,12 @@ pub(super) enum Next {
     Yield(String),
 }
 
-pub(super) fn next(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, options: Options) -> Next {
+pub(super) fn next(
+    changes: &Changes<'_>,
+    proofs: &BTreeMap<RecordName, Proof>,
+    schema: Schema<'_>,
+    options: Options,
+) -> Next {
     let live = match changes.live {
         Live::Unreadable(why) if changes.uncertain || !changes.records.is_empty() => {
             return Next::Wait(format!("cannot be read: {why}"));
@@ -66,14 +71,14 @@ pub(super) fn next(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, 
     let records = changes.images(proofs);
     match live {
         Some(object) if Image(object).uid() == first.header.uid.as_deref() => {
-            put_back(changes, object, &records)
+            put_back(changes, object, &records, schema)
         }
         Some(object) if is_created(changes, object) => take_down(changes.object, object, true),
         Some(object) if changes.wrote(Image(object).uid()) => Next::Leave(REPLACED.to_owned()),
-        Some(object) => created_again(object, &records),
+        Some(object) => created_again(object, &records, schema),
         // It was on its way out before the release touched it.
         None if found(&records).is_some_and(|found| Image(found).is_terminating()) => Next::Done,
-        None => match image_before(&records) {
+        None => match image_before(&records, schema) {
             Some(image) => Next::Write(Write::Create { body: merge::to_create(&image) }),
             None => Next::Leave("is gone, and its records hold only its replicas".to_owned()),
         },
@@ -153,12 +158,12 @@ fn take_down(object: &ObjectRef, live: &Value, replaced: bool) -> Next {
 }
 
 /// The object is still there: undo what the release changed, then give the fields back to their owners.
-fn put_back(changes: &Changes<'_>, live: &Value, records: &[&Record]) -> Next {
+fn put_back(changes: &Changes<'_>, live: &Value, records: &[&Record], schema: Schema<'_>) -> Next {
     if Image(live).is_terminating() {
         return Next::Wait("is being deleted; it is created again when it is gone".to_owned());
     }
-    if !is_restored(changes, live, records) {
-        let (body, overridden) = undo_all(live.clone(), records);
+    if !is_restored(changes, live, records, schema) {
+        let (body, overridden) = undo_all(live.clone(), records, schema);
         if !merge::same(&body, live) {
             return Next::Write(Write::Update { body, overridden });
         }
@@ -168,7 +173,7 @@ fn put_back(changes: &Changes<'_>, live: &Value, records: &[&Record]) -> Next {
 
 /// Whether the object was put back already. What others have changed since is theirs: who undoes it again and again
 /// has begun a fight.
-fn is_restored(changes: &Changes<'_>, live: &Value, records: &[&Record]) -> bool {
+fn is_restored(changes: &Changes<'_>, live: &Value, records: &[&Record], schema: Schema<'_>) -> bool {
     let last = records.iter().rev().find(|record| record.header.replicas.is_none());
     let (Some(before), Some(last)) = (changes.pointer_before(), last) else {
         // A scale moves no pointer; it is undone where it still stands.
@@ -177,13 +182,13 @@ fn is_restored(changes: &Changes<'_>, live: &Value, records: &[&Record]) -> bool
         return last.is_some_and(|last| now != Some(last.after));
     };
     let pointer = Image(live).undo();
-    pointer.as_ref() == before && (pointer.is_some() || !is_as_left(live, last))
+    pointer.as_ref() == before && (pointer.is_some() || !is_as_left(live, last, schema))
 }
 
 /// Whether the object has everything that its last write made of it: then its labels were only taken off.
-fn is_as_left(live: &Value, last: &Record) -> bool {
+fn is_as_left(live: &Value, last: &Record, schema: Schema<'_>) -> bool {
     let (Some(before), Some(after)) = (&last.body.before, &last.body.after) else { return true };
-    same_content(&merge::undo(live, after, before).object, live)
+    same_content(&merge::undo(live, after, before, schema).object, live)
 }
 
 /// What each record changed, newest first.
@@ -194,12 +199,12 @@ fn pairs<'a>(records: &'a [&Record]) -> impl Iterator<Item = (&'a Value, &'a Val
 }
 
 /// Undoes `records`, newest first, on `object`.
-fn undo_all(object: Value, records: &[&Record]) -> (Value, Vec<String>) {
+fn undo_all(object: Value, records: &[&Record], schema: Schema<'_>) -> (Value, Vec<String>) {
     let mut overridden = Vec::new();
     let object = records.iter().rev().fold(object, |object, record| {
         let undone = match (record.header.replicas, &record.body.before, &record.body.after) {
             (Some(replicas), ..) => merge::undo_replicas(&object, replicas),
-            (None, Some(before), Some(after)) => merge::undo(&object, before, after),
+            (None, Some(before), Some(after)) => merge::undo(&object, before, after, schema),
             // A deletion changed nothing in the object.
             _ => return object,
         };
@@ -233,15 +238,15 @@ fn last_image<'a>(records: &[&'a Record]) -> Option<&'a Value> {
 }
 
 /// The object as it was before the interval, from records alone: it is gone.
-fn image_before(records: &[&Record]) -> Option<Value> {
-    Some(undo_all(last_image(records)?.clone(), records).0)
+fn image_before(records: &[&Record], schema: Schema<'_>) -> Option<Value> {
+    Some(undo_all(last_image(records)?.clone(), records, schema).0)
 }
 
 /// Another object of the name is there, not of the release: it is the one that the rollback created, or someone
 /// else's. Without a pointer to tell them apart it is ours only while we own something of it, or if all of it was so
 /// before.
-fn created_again(live: &Value, records: &[&Record]) -> Next {
-    let (Some(last), Some(before)) = (last_image(records), image_before(records)) else {
+fn created_again(live: &Value, records: &[&Record], schema: Schema<'_>) -> Next {
+    let (Some(last), Some(before)) = (last_image(records), image_before(records, schema)) else {
         return Next::Leave(REPLACED.to_owned());
     };
     let pointer = Image(live).undo();

@@ -10,7 +10,7 @@ use crate::{
     names::RecordName,
     object::{ObjectRef, Position},
     release::Unrestored,
-    undo::Record,
+    undo::{Record, schema::Schemas},
 };
 
 /// One write that brings an object nearer to its state before the revision.
@@ -105,11 +105,12 @@ pub struct Plan {
 }
 
 /// Plans the rollback of what lies in `tracks` up to `cut`; `proofs` holds the images of the records that it rests on,
-/// `pods` those of the namespaces concerned.
+/// `schemas` tells which of their lists are merged by key, `pods` are those of the namespaces concerned.
 pub fn plan(
     tracks: &[Track],
     cut: Position,
     proofs: &BTreeMap<RecordName, Proof>,
+    schemas: &Schemas,
     pods: &[Value],
     options: Options,
 ) -> Plan {
@@ -118,7 +119,7 @@ pub fn plan(
     for track in tracks {
         let changes = Changes::of(track, cut, proofs);
         let listed = |reason| Unrestored { object: (&track.object).into(), reason };
-        match doubt(&changes, proofs, options) {
+        match doubt(&changes, proofs, schemas, options) {
             Some(Doubt::Lasting(reason)) => {
                 plan.hold.get_or_insert_with(|| listed(reason));
                 continue;
@@ -132,7 +133,7 @@ pub fn plan(
         plan.unrestored.extend(changes.refuted.iter().map(|(entry, why)| {
             listed(format!("the undo record {} is not believed and was left out: {why}", entry.name))
         }));
-        match object::next(&changes, proofs, options) {
+        match object::next(&changes, proofs, schemas.of(&track.object), options) {
             object::Next::Done if changes.uncertain => {
                 plan.waiting.push(listed("a write of it may still take effect".to_owned()));
             }
@@ -165,12 +166,20 @@ enum Doubt {
     Passing(String),
 }
 
-fn doubt(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, options: Options) -> Option<Doubt> {
+fn doubt(
+    changes: &Changes<'_>,
+    proofs: &BTreeMap<RecordName, Proof>,
+    schemas: &Schemas,
+    options: Options,
+) -> Option<Doubt> {
     if let Some(pointer) = changes.dangling {
         return Some(Doubt::Lasting(format!(
             "its label {} leads to an undo record that does not exist ({pointer}): what it was before cannot be told",
             crate::names::UNDO
         )));
+    }
+    if let Some(why) = schemas.missing(changes.object).filter(|_| changes.needed().next().is_some()) {
+        return Some(Doubt::Passing(format!("the schema of its kind could not be read yet: {why}")));
     }
     changes.needed().find_map(|entry| match proofs.get(&entry.name) {
         Some(Proof::Verified(_)) => None,

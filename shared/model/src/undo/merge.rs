@@ -2,7 +2,8 @@
 //!
 //! Guarantees: if nobody but the release changed the object, the result is the state before, to the order of its
 //! lists. What the release did not change stays as it is live. A list whose items cannot be told apart by their
-//! merge keys is one value: no item is ever lost or doubled. Undoing twice is undoing once.
+//! merge keys is one value: no item is ever lost or doubled. Undoing twice is undoing once. Which lists have keys, and
+//! which maps are one value, the server's own [`Schema`] says.
 //!
 //! Assumptions: the three objects are of one uid and in one API version.
 
@@ -13,9 +14,9 @@ use serde_json::{Map, Value};
 
 use self::{
     list::Keyed,
-    path::{ListKind, Path, Step, list_kind},
+    path::{Path, Step},
 };
-use super::record::Replicas;
+use super::{record::Replicas, schema::Schema};
 use crate::{names, object::SERVER_METADATA};
 
 /// The live object with a record undone.
@@ -33,9 +34,9 @@ pub struct Undone {
 /// Fields where `before` and `after` differ get the value before; fields where they agree keep the live value. The
 /// tags of the webhook go back to those of `before`; `apiVersion`, `kind`, `status` and what the server owns in
 /// `metadata` stay as they are live.
-pub fn undo(live: &Value, before: &Value, after: &Value) -> Undone {
+pub fn undo(live: &Value, before: &Value, after: &Value, schema: Schema<'_>) -> Undone {
     let mut merge = Merge::default();
-    let object = merge.object(live, before, after);
+    let object = merge.object(Field { live: Some(live), before: Some(before), after: Some(after), schema });
     Undone { object, overridden: merge.overridden }
 }
 
@@ -109,12 +110,18 @@ struct Field<'a> {
     live: Option<&'a Value>,
     before: Option<&'a Value>,
     after: Option<&'a Value>,
+    schema: Schema<'a>,
 }
 
 impl<'a> Field<'a> {
     fn child(self, name: &str) -> Self {
         let get = |value: Option<&'a Value>| value.and_then(|value| value.get(name));
-        Self { live: get(self.live), before: get(self.before), after: get(self.after) }
+        Self {
+            live: get(self.live),
+            before: get(self.before),
+            after: get(self.after),
+            schema: self.schema.field(name),
+        }
     }
 
     /// The names of the fields that the result may have: what only `after` has is gone either way.
@@ -130,6 +137,9 @@ impl<'a> Field<'a> {
     /// whole. One that others removed comes back whole, as half a struct would be none; but a plain map that they
     /// emptied is no different from an absent one.
     fn is_object(self) -> bool {
+        if self.schema.is_atomic_map() {
+            return false;
+        }
         let states = [self.live, self.before, self.after];
         let is_plain =
             |map: &Map<String, Value>| map.values().all(|value| !value.is_object() && !value.is_array());
@@ -168,8 +178,7 @@ struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    fn object(&mut self, live: &'a Value, before: &'a Value, after: &'a Value) -> Value {
-        let object = Field { live: Some(live), before: Some(before), after: Some(after) };
+    fn object(&mut self, object: Field<'a>) -> Value {
         let merged = self.fields(object, |merge, name, field| match name {
             "apiVersion" | "kind" | "status" => field.live.cloned(),
             "metadata" => Some(merge.metadata(field)),
@@ -224,10 +233,9 @@ impl<'a> Merge<'a> {
             let merged = self.fields(field, |merge, _, field| merge.field(field));
             return (!merged.is_empty() || !field.may_be_absent()).then_some(Value::Object(merged));
         }
-        let kind = list_kind(&self.path);
-        let lists = [field.live, field.before, field.after].map(|list| Keyed::read(kind, list));
+        let lists = [field.live, field.before, field.after].map(|list| Keyed::read(field.schema, list));
         if let [Some(live), Some(before), Some(after)] = lists {
-            let items = self.items(kind, &live, &before, &after);
+            let items = self.items(field.schema, &live, &before, &after);
             return (!items.is_empty() || !field.may_be_absent()).then_some(Value::Array(items));
         }
         self.before_wins(field)
@@ -239,7 +247,7 @@ impl<'a> Merge<'a> {
     /// back the neighbours, could give another order each time.
     fn items(
         &mut self,
-        kind: ListKind,
+        schema: Schema<'a>,
         live: &Keyed<'a>,
         before: &Keyed<'a>,
         after: &Keyed<'a>,
@@ -247,22 +255,26 @@ impl<'a> Merge<'a> {
         let others = live.items.iter().filter(|(key, _)| before.get(key).is_none());
         let items = before.items.iter().chain(others);
         let merged = items.filter_map(|(key, item)| {
-            let field = Field { live: live.get(key), before: before.get(key), after: after.get(key) };
-            self.item(kind, field, item)
+            self.path.push(Step::Item(item, schema));
+            let merged = self.item(Field {
+                live: live.get(key),
+                before: before.get(key),
+                after: after.get(key),
+                schema: schema.item(),
+            });
+            self.path.pop();
+            merged
         });
         merged.collect()
     }
 
-    fn item(&mut self, kind: ListKind, field: Field<'a>, item: &'a Value) -> Option<Value> {
-        self.path.push(Step::Item(item, kind));
+    fn item(&mut self, field: Field<'a>) -> Option<Value> {
         // A part of an item would be no valid item: where a state lacks it, it is one value.
         let is_one_value = [field.live, field.before, field.after].contains(&None);
-        let merged = match field.changed_by() {
+        match field.changed_by() {
             ChangedBy::Both if is_one_value => self.before_wins(field),
             _ => self.field(field),
-        };
-        self.path.pop();
-        merged
+        }
     }
 
     fn before_wins(&mut self, field: Field<'a>) -> Option<Value> {

@@ -5,5 +5,6 @@ pub mod codec;
 pub mod merge;
 pub mod ownership;
 mod record;
+pub mod schema;
 
 pub use record::{Body, Header, Operation, Record, Replicas};

@@ -11,6 +11,7 @@ use backout_model::{
     undo::{
         Replicas,
         chain::{Entry, Standing},
+        schema::Schemas,
     },
 };
 use serde_json::{Value, json};
@@ -168,7 +169,14 @@ fn a_state_before_that_is_in_doubt_holds_everything() {
         (updated().proved(1, |_| Proof::Refuted("forged".into())), "forged"),
         (dangling, "does not exist"),
     ] {
-        let plan = plan(&[good().track, story.track], CUT, &story.proofs, &[], Options::default());
+        let plan = plan(
+            &[good().track, story.track],
+            CUT,
+            &story.proofs,
+            &Schemas::default(),
+            &[],
+            Options::default(),
+        );
         assert!(plan.hold.as_ref().is_some_and(|hold| hold.reason.contains(why)), "{plan:#?}");
         assert_eq!(plan.writes, []);
     }
@@ -179,14 +187,23 @@ fn a_state_before_that_is_in_doubt_holds_everything() {
 
 #[test]
 fn nothing_is_touched_before_every_state_is_known() {
-    let good = Story::map().created(map("", 0, None, "new")).now(map("u7", 15, Some(1), "new"));
-    let waits = Story::map()
-        .updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two"))
-        .now(map("u1", 20, Some(1), "two"))
-        .proved(1, |_| Proof::Unknown("timeout".into()));
-    let plan = plan(&[good.track, waits.track], CUT, &waits.proofs, &[], Options::default());
-    assert_eq!((plan.writes.len(), plan.waiting.len(), plan.hold), (0, 1, None));
-    assert!(plan.waiting[0].reason.contains("timeout"));
+    let mut good = Story::map().created(map("", 0, None, "new")).now(map("u7", 15, Some(1), "new"));
+    good.track.object.version = "v2".into();
+    let updated = || {
+        let story = Story::map().updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two"));
+        story.now(map("u1", 20, Some(1), "two"))
+    };
+    let mut overloaded = Schemas::default();
+    overloaded.could_not_read("v1".into(), "overloaded".into());
+    for (story, schemas, why) in [
+        (updated().proved(1, |_| Proof::Unknown("timeout".into())), Schemas::default(), "timeout"),
+        (updated(), overloaded, "overloaded"),
+    ] {
+        let tracks = [good.track.clone(), story.track];
+        let plan = plan(&tracks, CUT, &story.proofs, &schemas, &[], Options::default());
+        assert_eq!((plan.writes.len(), plan.waiting.len(), plan.hold), (0, 1, None));
+        assert!(plan.waiting[0].reason.contains(why));
+    }
 }
 
 #[test]

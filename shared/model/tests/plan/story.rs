@@ -10,6 +10,7 @@ use backout_model::{
     undo::{
         Body, Header, Operation, Record, Replicas,
         chain::{Chain, Entry, Standing},
+        schema::Schemas,
     },
 };
 use serde_json::{Value, json};
@@ -142,7 +143,7 @@ impl Story {
     }
 
     pub(crate) fn plan_with(&self, pods: &[Value], options: Options) -> Plan {
-        plan(std::slice::from_ref(&self.track), CUT, &self.proofs, pods, options)
+        plan(std::slice::from_ref(&self.track), CUT, &self.proofs, &Schemas::default(), pods, options)
     }
 
     pub(crate) fn plan(&self) -> Plan {

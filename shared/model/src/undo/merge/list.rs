@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::path::{ListKind, key_default};
+use super::super::schema::{ListKind, Schema};
 
 /// What tells an item apart: the values of its key fields.
 pub(super) type Key<'a> = Vec<KeyPart<'a>>;
@@ -23,14 +23,14 @@ pub(super) struct Keyed<'a> {
 }
 
 impl<'a> Keyed<'a> {
-    /// Reads `list`, an absent one as empty; `None` if it is one value: by its kind, or because an item lacks a key
+    /// Reads `list`, an absent one as empty; `None` if it is one value: by its `schema`, or because an item lacks a key
     /// or shares it with another.
-    pub(super) fn read(kind: ListKind, list: Option<&'a Value>) -> Option<Self> {
-        if kind == ListKind::Atomic {
+    pub(super) fn read(schema: Schema<'a>, list: Option<&'a Value>) -> Option<Self> {
+        if schema.list_kind() == ListKind::Atomic {
             return None;
         }
         let list = list.map_or(Some([].as_slice()), |list| list.as_array().map(Vec::as_slice))?;
-        let items = list.iter().map(|item| Some((key(kind, item)?, item))).collect::<Option<Vec<_>>>()?;
+        let items = list.iter().map(|item| Some((key(schema, item)?, item))).collect::<Option<Vec<_>>>()?;
         let by_key: HashMap<_, _> = items.iter().cloned().collect();
         (by_key.len() == items.len()).then_some(Self { items, by_key })
     }
@@ -40,18 +40,20 @@ impl<'a> Keyed<'a> {
     }
 }
 
-fn key(kind: ListKind, item: &Value) -> Option<Key<'_>> {
-    match kind {
+fn key<'a>(schema: Schema<'a>, item: &'a Value) -> Option<Key<'a>> {
+    match schema.list_kind() {
         ListKind::Atomic => None,
         ListKind::Set => (!item.is_object() && !item.is_array()).then(|| vec![KeyPart::Value(item)]),
-        ListKind::Map(fields) => fields.iter().map(|field| key_part(item, field)).collect(),
+        ListKind::Map(fields) => {
+            fields.iter().map(|field| key_part(item.get(field), schema.item().field(field))).collect()
+        }
     }
 }
 
-fn key_part<'a>(item: &'a Value, field: &str) -> Option<KeyPart<'a>> {
-    let default = key_default(field);
-    match item.get(field) {
-        Some(value) if default.is_some() && value.as_str() == default => Some(KeyPart::Default),
+fn key_part<'a>(value: Option<&'a Value>, schema: Schema<'a>) -> Option<KeyPart<'a>> {
+    let default = schema.default();
+    match value {
+        Some(_) if value == default => Some(KeyPart::Default),
         Some(value) => Some(KeyPart::Value(value)),
         None => default.map(|_| KeyPart::Default),
     }

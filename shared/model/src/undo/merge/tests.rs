@@ -1,8 +1,16 @@
 use serde_json::json;
 
 use super::*;
+use crate::undo::schema::tests::of;
 
 mod lists;
+
+/// By the schema of the kind that `live` says it is; of a Deployment if it says nothing.
+fn undo(live: &Value, before: &Value, after: &Value) -> Undone {
+    let kind = live.get("kind").and_then(Value::as_str).unwrap_or("Deployment");
+    let group = if kind == "Deployment" { "apps" } else { "" };
+    super::undo(live, before, after, of(group, "v1", kind))
+}
 
 fn deployment() -> Value {
     json!({

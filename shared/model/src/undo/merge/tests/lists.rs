@@ -1,4 +1,10 @@
+use std::sync::Arc;
+
 use super::*;
+use crate::{
+    object::{ObjectKey, ObjectRef},
+    undo::schema::{Document, Schemas},
+};
 
 fn containers(object: &Value) -> &Value {
     &object["spec"]["template"]["spec"]["containers"]
@@ -19,8 +25,7 @@ fn finalizers_are_a_set() {
 
 #[test]
 fn ports_of_a_service_merge_by_port_and_protocol() {
-    let service =
-        |ports: Value| json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": ports}});
+    let service = |ports: Value| json!({"kind": "Service", "metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": ports}});
     let before = service(json!([{"port": 53, "protocol": "UDP"}, {"port": 53, "name": "tcp"}]));
     let after = service(json!([
         {"port": 53, "protocol": "TCP", "name": "dns"}, {"port": 53, "protocol": "UDP"}, {"port": 80}
@@ -52,10 +57,34 @@ fn a_list_whose_items_cannot_be_told_apart_is_one_value() {
     let undone = undo(&with(&["A", "A", "C"]), &with(&["A"]), &with(&["A", "B"]));
     assert_eq!(undone.object, with(&["A"]));
     assert_eq!(undone.overridden, ["spec.template.spec.containers[name=app].env"]);
+}
 
-    let mut nameless = with(&[]);
-    nameless["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"value": "x"}]);
-    assert_eq!(undo(&nameless, &with(&["A"]), &with(&["B"])).object, with(&["A"]));
+#[test]
+fn a_list_with_an_item_that_lacks_its_key_is_one_value() {
+    let document = json!({"components": {"schemas": {"Widget": {
+        "x-kubernetes-group-version-kind": [{"group": "", "version": "v1", "kind": "Widget"}],
+        "properties": {"parts": {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
+                                 "items": {"properties": {"id": {}}}}},
+    }}}});
+    let document = Document::parse(document.to_string().as_bytes()).unwrap();
+    let mut schemas = Schemas::default();
+    schemas.insert("v1".to_owned(), Arc::new(document));
+    let key = ObjectKey {
+        group: String::new(),
+        resource: "widgets".to_owned(),
+        namespace: None,
+        name: "w".to_owned(),
+    };
+    let schema = schemas.of(&ObjectRef { key, version: "v1".to_owned(), kind: "Widget".to_owned() });
+    let with = |parts: Value| json!({"parts": parts});
+    let (one, other) = (with(json!([{"id": "a"}])), with(json!([{"id": "b"}])));
+    let theirs = with(json!([{"id": "b"}, {"id": "theirs"}]));
+    assert_eq!(
+        super::super::undo(&theirs, &one, &other, schema).object,
+        with(json!([{"id": "a"}, {"id": "theirs"}]))
+    );
+    let nameless = with(json!([{"id": "b"}, {"size": 1}]));
+    assert_eq!(super::super::undo(&nameless, &one, &other, schema).object, one);
 }
 
 #[test]
@@ -89,7 +118,7 @@ fn an_item_that_others_removed_stays_away_unless_the_release_changed_it() {
 fn items_of_others_follow_those_of_before_in_their_order() {
     let volumes = |names: &[&str]| {
         let volumes: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
-        json!({"metadata": {"name": "p"}, "spec": {"volumes": volumes}})
+        json!({"metadata": {"name": "p"}, "spec": {"template": {"spec": {"volumes": volumes}}}})
     };
     let undone = undo(
         &volumes(&["x", "b", "y", "new", "z", "a"]),
