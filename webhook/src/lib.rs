@@ -1,10 +1,11 @@
 //! The admission half of Backout: tags every write of a deployer and records how to undo it, before it commits.
 //!
-//! [`service`] takes the requests, [`review`] decides them with the model, [`releases`] knows the releases, [`log`]
-//! makes the records durable.
+//! [`service`] takes the requests, [`review`] decides them with the model, [`releases`] knows the releases, [`joins`]
+//! who may reach into those of other namespaces, [`log`] makes the records durable.
 
 mod args;
 pub mod configuration;
+pub mod joins;
 pub mod log;
 pub mod metrics;
 pub mod releases;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use args::Args;
 
-use crate::{log::Log, metrics::Metrics, review::Reviewer, service::Service};
+use crate::{joins::Joins, log::Log, metrics::Metrics, review::Reviewer, service::Service};
 
 /// Serves until `drain` is cancelled and every request is answered.
 pub async fn run(args: Args, drain: CancellationToken) -> Result<(), Error> {
@@ -38,8 +39,8 @@ pub async fn run(args: Args, drain: CancellationToken) -> Result<(), Error> {
     let readiness = Readiness::default();
     let (releases, follow_releases) =
         releases::follow(client.clone(), readiness.gate("release cache"), metrics.clone());
-    let log = Log::new(client, args.namespace.clone());
-    let reviewer = Reviewer::new(deployers, releases, log, metrics.clone());
+    let log = Log::new(client.clone(), args.namespace.clone());
+    let reviewer = Reviewer::new(deployers, releases, Joins::new(client), log, metrics.clone());
     let service = Arc::new(Service::new(reviewer, metrics));
 
     let limits = Limits { grace: args.grace.into(), ..Limits::default() };

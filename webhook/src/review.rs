@@ -15,7 +15,7 @@ use backout_model::{
 use backout_runtime::api::ApiError;
 use tokio::time::Instant;
 
-use crate::{log::Log, metrics::Metrics, releases::Releases};
+use crate::{joins::Joins, log::Log, metrics::Metrics, releases::Releases};
 
 /// More releases than this are warned anew now and then.
 const WARNED_MAX: usize = 4096;
@@ -24,6 +24,7 @@ const WARNED_MAX: usize = 4096;
 pub struct Reviewer {
     deployers: Deployers,
     releases: Releases,
+    joins: Joins,
     log: Log,
     metrics: Metrics,
     warned: Mutex<HashMap<ReleaseKey, Begun>>,
@@ -53,6 +54,12 @@ pub enum ReviewError {
          persists, see the logs of the backout webhook"
     )]
     NotRecorded(#[source] ApiError),
+    /// Whether the deployer may join the release is not known.
+    #[error(
+        "backout: whether this object may be part of a release in another namespace could not be asked ({0}); nothing \
+         was changed. Try again"
+    )]
+    NotAsked(#[source] ApiError),
     /// Whether the release is fenced is not known.
     #[error("backout: the state of the release could not be read ({0}); nothing was changed. Try again")]
     NotRead(#[source] ApiError),
@@ -60,16 +67,24 @@ pub enum ReviewError {
 
 impl Reviewer {
     /// A reviewer that has told nobody anything yet.
-    pub fn new(deployers: Deployers, releases: Releases, log: Log, metrics: Metrics) -> Self {
-        Self { deployers, releases, log, metrics, warned: Mutex::default() }
+    pub fn new(deployers: Deployers, releases: Releases, joins: Joins, log: Log, metrics: Metrics) -> Self {
+        Self { deployers, releases, joins, log, metrics, warned: Mutex::default() }
     }
 
     /// Answers the request in `body` before `until`.
     pub async fn review(&self, body: &[u8], until: Instant) -> Result<Reviewed, ReviewError> {
         let request = parse(body)?;
-        let decision = match triage(&request, &self.deployers)? {
-            Triage::Pass(why) => Decision::Pass { why, patch: None },
-            Triage::Write(write) => self.decide(*write, until).await?,
+        let write = match triage(&request, &self.deployers)? {
+            Triage::Pass(why) => Err(why),
+            Triage::Write(write) => Ok(*write),
+            Triage::Join(joining) => {
+                let asked = self.joins.allowed(&request.user_info, joining.release(), until).await;
+                joining.answered(asked.map_err(ReviewError::NotAsked)?)
+            }
+        };
+        let decision = match write {
+            Ok(write) => self.decide(write, until).await?,
+            Err(why) => Decision::Pass { why, patch: None },
         };
         match decision {
             Decision::Pass { why, patch } => {
@@ -113,18 +128,18 @@ impl Reviewer {
         if knocks && !self.releases.fence_is_down(&header.release, until).await {
             return Ok(refuse(request, STILL_FENCED));
         }
-        let warning = warning.filter(|warning| self.is_news(warning, header.release_uid.as_deref()));
+        let warning = warning.filter(|warning| self.is_news(warning));
         let warning = warning.as_ref().map(|warning| warning.text.as_str());
         let allow = Answer::Allow { patch: patch.as_ref(), warning, undo: Some(&draft.name) };
         Ok(Reviewed { body: answer(&request.uid, allow), outcome: "recorded" })
     }
 
-    fn is_news(&self, warning: &Warning, release_uid: Option<&str>) -> bool {
+    fn is_news(&self, warning: &Warning) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.len() >= WARNED_MAX {
             warned.clear();
         }
-        let begun = (release_uid.map(str::to_owned), warning.revision);
+        let begun = (warning.release_uid.clone(), warning.revision);
         let told = warned.insert(warning.release.clone(), begun.clone());
         // The Release comes into being while its first revision is written.
         !told.is_some_and(|(uid, revision)| revision == begun.1 && (uid.is_none() || uid == begun.0))

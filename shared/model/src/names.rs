@@ -22,7 +22,12 @@ pub const ATOMIC: &str = "backout.dev/atomic";
 /// The value of [`ATOMIC`] that opts a namespace in.
 pub const ATOMIC_ENABLED: &str = "enabled";
 
-/// Label or annotation that a user sets to name the release an object belongs to.
+/// Never recorded, whatever their labels, nor home of a release: the cluster has to go on without us, and we without
+/// ourselves.
+pub const PROTECTED_NAMESPACES: [&str; 3] = ["kube-system", "kube-node-lease", "backout-system"];
+
+/// Label or annotation that a user sets to name the release an object belongs to; [`RELEASE_NAMESPACE`] beside it names
+/// the release's namespace, where it is not the object's.
 pub const MARK: &str = "backout.dev/release-name";
 /// Annotation of an object: `keep` or `delete` it when its creation is rolled back.
 pub const ON_ROLLBACK: &str = "backout.dev/on-rollback";
@@ -48,7 +53,8 @@ pub const PART: &str = "backout.dev/part";
 pub const PART_HEAD: &str = "head";
 /// A Secret that holds a part of a body too large for one.
 pub const PART_PIECE: &str = "piece";
-/// Label of a record's Secret: the namespace of its release ([`RELEASE`] holds the name).
+/// Label of a record's Secret: the namespace of its release ([`RELEASE`] holds the name). Label or annotation of an
+/// object: see [`MARK`].
 pub const RELEASE_NAMESPACE: &str = "backout.dev/release-namespace";
 /// Annotation of a record's head: the [`crate::undo::Header`] as JSON.
 pub const HEADER: &str = "backout.dev/header";

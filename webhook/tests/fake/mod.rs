@@ -8,7 +8,9 @@ use std::{
 
 use backout_model::identity::Deployers;
 use backout_runtime::{api, readiness::Readiness, tls};
-use backout_webhook::{log::Log, metrics::Metrics, releases, review::Reviewer, service::Service};
+use backout_webhook::{
+    joins::Joins, log::Log, metrics::Metrics, releases, review::Reviewer, service::Service,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -63,8 +65,9 @@ impl World {
         let gate = Readiness::default().gate("cache");
         let (releases, follow) = releases::follow(client.clone(), gate, metrics.clone());
         tokio::spawn(follow);
-        let log = Log::new(client, "backout-system".to_owned());
-        let reviewer = Reviewer::new(Deployers::default(), releases, log, metrics.clone());
+        let log = Log::new(client.clone(), "backout-system".to_owned());
+        let reviewer =
+            Reviewer::new(Deployers::default(), releases, Joins::new(client), log, metrics.clone());
         let service = Arc::new(Service::new(reviewer, metrics));
         let port = listen(move |request| Arc::clone(&service).handle(request)).await;
         Self { port, server }

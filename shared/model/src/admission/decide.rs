@@ -10,7 +10,7 @@ use super::{
     warning::Warning,
 };
 use crate::{
-    identity::{Deployers, Exempt, Facts, Verb},
+    identity::{Belongs, Deployers, Exempt, Facts, Verb},
     names::ReleaseKey,
     object::{Image, ObjectKey, ObjectRef},
     release::{Phase, Release},
@@ -22,6 +22,8 @@ use crate::{
 pub enum Triage<'a> {
     /// Nothing to record, whatever state its release is in.
     Pass(Pass),
+    /// A deployer's write that its marks place in a release of another namespace: only if the deployer may join it.
+    Join(Box<Joining<'a>>),
     /// A deployer's write: to be decided with what is known of its release.
     Write(Box<Write<'a>>),
 }
@@ -31,7 +33,7 @@ pub enum Triage<'a> {
 pub enum Pass {
     /// See [`Exempt`].
     Exempt(Exempt),
-    /// The object lies in no namespace.
+    /// The object lies in no namespace, and no release takes it in.
     ClusterScoped,
     /// A subresource other than `scale`, or no write.
     OtherOperation,
@@ -113,28 +115,30 @@ pub fn triage<'a>(request: &'a Request<'a>, deployers: &Deployers) -> Result<Tri
     if !scale && !request.sub_resource.is_empty() {
         return Ok(Triage::Pass(Pass::OtherOperation));
     }
-    if request.namespace.is_empty() {
-        return Ok(Triage::Pass(Pass::ClusterScoped));
-    }
     let new = (verb != Verb::Delete).then(|| sketch(request, request.object, "object")).transpose()?;
     let old = (verb != Verb::Create).then(|| sketch(request, request.old_object, "oldObject")).transpose()?;
-    let release = match release(request, verb, old.as_ref(), new.as_ref(), deployers) {
-        Ok(release) => release,
-        Err(pass) => return Ok(Triage::Pass(pass)),
+    let Belongs { join, own } = match belongs(request, verb, old.as_ref(), new.as_ref(), deployers) {
+        Ok(belongs) => belongs,
+        Err(exempt) => return Ok(Triage::Pass(Pass::Exempt(exempt))),
     };
     if cannot_commit(old.as_ref(), new.as_ref()) {
         return Ok(Triage::Pass(Pass::CannotCommit));
     }
-    Ok(Triage::Write(Box::new(Write { request, verb, release, old, new })))
+    let write = |release| Write { request, verb, release, old, new };
+    Ok(match (join, own) {
+        (Some(join), own) => Triage::Join(Box::new(Joining { write: write(join), own })),
+        (None, Some(own)) => Triage::Write(Box::new(write(own))),
+        (None, None) => Triage::Pass(Pass::ClusterScoped),
+    })
 }
 
-fn release(
+fn belongs(
     request: &Request<'_>,
     verb: Verb,
     old: Option<&Sketch<'_>>,
     new: Option<&Sketch<'_>>,
     deployers: &Deployers,
-) -> Result<ReleaseKey, Pass> {
+) -> Result<Belongs, Exempt> {
     let facts = Facts {
         verb,
         group: &request.resource.group,
@@ -147,8 +151,8 @@ fn release(
         object: new.or(old).map_or(Image(&Value::Null), Sketch::image),
         old: if verb == Verb::Update { old.map(Sketch::image) } else { None },
     };
-    facts.concern(deployers).map_err(Pass::Exempt)?;
-    facts.release().ok_or(Pass::ClusterScoped)
+    facts.concern(deployers)?;
+    Ok(facts.belongs())
 }
 
 fn sketch<'a>(
@@ -167,6 +171,30 @@ fn cannot_commit(old: Option<&Sketch<'_>>, new: Option<&Sketch<'_>>) -> bool {
     };
     let stated = new.image().resource_version().filter(|version| !version.is_empty());
     stated.is_some() && stated != old.image().resource_version()
+}
+
+/// A write that is to be part of a release in another namespace than its object.
+#[derive(Debug)]
+pub struct Joining<'a> {
+    write: Write<'a>,
+    own: Option<ReleaseKey>,
+}
+
+impl<'a> Joining<'a> {
+    /// The release that is to be joined: the deployer must be allowed the verb `join` on it, and its namespace must
+    /// have opted in.
+    pub fn release(&self) -> &ReleaseKey {
+        &self.write.release
+    }
+
+    /// Goes on once it is known whether it may be: otherwise one tenant could make another's release fail.
+    pub fn answered(self, granted: bool) -> Result<Write<'a>, Pass> {
+        match self.own {
+            _ if granted => Ok(self.write),
+            Some(own) => Ok(Write { release: own, ..self.write }),
+            None => Err(Pass::ClusterScoped),
+        }
+    }
 }
 
 impl<'a> Write<'a> {
@@ -218,7 +246,7 @@ impl<'a> Write<'a> {
         let revision = status.map_or(1, crate::release::ReleaseStatus::revision_of_next_write);
         let begins = !status.and_then(|status| status.phase).is_some_and(Phase::is_undecided);
         let warning = begins.then(|| Warning::new(&self.release, revision, release));
-        let header = self.header(release, revision);
+        let header = self.header(release, revision, begins);
         let before = self.request.old_object.filter(|_| self.old.is_some());
         let after = self.request.object.filter(|_| self.new.is_some());
         let draft = Draft::new(header, before, after);
@@ -229,7 +257,9 @@ impl<'a> Write<'a> {
         Recording { draft, patch, warning, knocks }
     }
 
-    fn header(&self, release: Option<&Release>, revision: u64) -> Header {
+    /// A write that begins a revision leaves open to which incarnation of the release it belongs: the cache may still
+    /// hold one that was deleted a moment ago, and to delete a Release is to commit what belongs to it.
+    fn header(&self, release: Option<&Release>, revision: u64, begins: bool) -> Header {
         let operation = self.operation();
         let old = self.old.as_ref().map(Sketch::image);
         let text = |field: &str| old.and_then(|old| old.meta(field)).map(str::to_owned);
@@ -250,7 +280,7 @@ impl<'a> Write<'a> {
             undo: old.and_then(Image::undo),
             replicas,
             release: self.release.clone(),
-            release_uid: release.and_then(|release| release.metadata.uid.clone()),
+            release_uid: release.filter(|_| !begins).and_then(|release| release.metadata.uid.clone()),
             revision,
             begins: self.begins(),
             user: self.request.user_info.username.to_string(),
@@ -275,7 +305,7 @@ impl<'a> Write<'a> {
             key: ObjectKey {
                 group: resource.group.to_string(),
                 resource: resource.plural.to_string(),
-                namespace: Some(self.request.namespace.to_string()),
+                namespace: Some(self.request.namespace.to_string()).filter(|namespace| !namespace.is_empty()),
                 name: self.name().to_owned(),
             },
             version: resource.version.to_string(),

@@ -2,7 +2,8 @@
 //!
 //! # Flow
 //!
-//! [`parse`] reads the request; [`triage`] sorts out what is not to be recorded, and finds the release of the rest;
+//! [`parse`] reads the request; [`triage`] sorts out what is not to be recorded, and finds the release of the rest, for
+//! which the deployer may need leave ([`Joining`]);
 //! with what is known of that release [`Write::decide`] refuses the write, or gives the record that has to be durable
 //! before [`answer`] may allow it.
 //!
@@ -20,9 +21,9 @@ mod sketch;
 mod warning;
 
 pub use answer::{Answer, answer};
-pub use decide::{Decision, Pass, Recording, Triage, Write, triage};
+pub use decide::{Decision, Joining, Pass, Recording, Triage, Write, triage};
 pub use patch::Patch;
-pub use request::{Invalid, Request, parse};
+pub use request::{Invalid, Request, UserInfo, parse};
 pub use warning::Warning;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The AdmissionReview of a request.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
@@ -78,6 +78,19 @@ pub struct UserInfo<'a> {
     /// The user's groups.
     #[serde(borrow, default)]
     pub groups: Vec<Cow<'a, str>>,
+    /// What the authenticator calls the user besides the name.
+    #[serde(borrow, default)]
+    pub uid: Cow<'a, str>,
+    /// What else the authenticator says, as JSON: see [`Self::extra`].
+    #[serde(borrow, default)]
+    extra: Option<&'a RawValue>,
+}
+
+impl UserInfo<'_> {
+    /// What else the authenticator says of the user: authorizers may look at it.
+    pub fn extra(&self) -> BTreeMap<String, Vec<String>> {
+        self.extra.and_then(|extra| serde_json::from_str(extra.get()).ok()).unwrap_or_default()
+    }
 }
 
 /// What the options of creations, updates and patches have in common.

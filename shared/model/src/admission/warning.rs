@@ -15,6 +15,8 @@ pub struct Warning {
     pub text: String,
     /// The release.
     pub release: ReleaseKey,
+    /// `uid` of that `Release`, as far as the webhook knew it.
+    pub release_uid: Option<String>,
     /// The revision that begins.
     pub revision: u64,
 }
@@ -25,7 +27,12 @@ impl Warning {
         let begin = format!("backout: this is revision {revision} of release {name}; {}", outcome(release));
         let watch = format!("{begin}. Watch it: kubectl -n {} get release {name}", key.namespace);
         let text = if watch.len() <= LONGEST { watch } else { begin };
-        Self { text, release: key.clone(), revision }
+        Self {
+            text,
+            release: key.clone(),
+            release_uid: release.and_then(|release| release.metadata.uid.clone()),
+            revision,
+        }
     }
 }
 

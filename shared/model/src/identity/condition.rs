@@ -100,7 +100,7 @@ impl Condition {
 }
 
 const USER: &str = "request.userInfo.?username.orValue('')";
-const TOOL: &str = "request.?options.?fieldManager.orValue('').lowerAscii()";
+pub(super) const TOOL: &str = "request.?options.?fieldManager.orValue('').lowerAscii()";
 const OBJECT: &str = "request.operation == 'DELETE' ? oldObject : object";
 const BEFORE: &str = "request.operation == 'CREATE' ? object : oldObject";
 
@@ -188,6 +188,16 @@ fn cel_is_deployer(deployers: &Deployers) -> String {
     }
     ways.extend(mark::MARKS.iter().map(|mark| format!("[{OBJECT}].exists(o, {})", mark.cel("o"))));
     ways.join("\n|| ")
+}
+
+/// That an object without a namespace brings, or brought, the mark of a release in a namespace that may opt in.
+pub(super) fn marked() -> MatchCondition {
+    let not_in = list(&[[""].as_slice(), &names::PROTECTED_NAMESPACES].concat());
+    let marks = || mark::MARKS.iter().filter(|mark| mark.names_namespaces());
+    let ways = marks().map(|mark| {
+        format!("[object, oldObject].exists(o, o != null && {})", mark.cel_elsewhere("o", &not_in))
+    });
+    MatchCondition { name: "marked".to_owned(), expression: ways.collect::<Vec<_>>().join("\n|| ") }
 }
 
 /// A list of strings in CEL. None of them holds a quote or a backslash: they are constants here, or checked by

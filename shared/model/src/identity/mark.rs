@@ -4,45 +4,94 @@ use super::{Facts, Verb};
 use crate::{names, object::Image};
 
 /// One way to mark an object.
-pub(super) enum Mark {
-    /// A label or an annotation with the name of a release in the object's own namespace.
-    Key(&'static str),
-    /// Two annotations with the name and the namespace of a release. Another namespace than the object's does not
-    /// count: one tenant could make another's release fail.
-    Annotations { name: &'static str, namespace: &'static str },
-    /// The Secret in which Helm keeps a revision of a release.
+pub(super) struct Mark {
+    /// Where the name of the release stands.
+    name: Place,
+    /// Where its namespace stands.
+    namespace: Namespace,
+}
+
+/// Where a mark stands.
+enum Place {
+    Label(&'static str),
+    Annotation(&'static str),
+    /// A label, or else an annotation.
+    Either(&'static str),
+    /// What stands before the first colon of an annotation.
+    Head(&'static str),
+    /// A label that counts only where this tool writes it, by the beginning of its field manager in lower case.
+    LabelBy(&'static str, &'static str),
+    /// The name of the Secret in which Helm keeps a revision of a release, in the way Helm names it.
     HelmSecret,
 }
 
+/// In which namespace the release is that a mark names.
+enum Namespace {
+    /// In the object's own.
+    Own,
+    /// In the one that stands there, or else in the object's own.
+    At(Place),
+    /// In the one that stands there; without it the mark does not count.
+    Only(Place),
+}
+
+/// What a mark says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said<'a> {
+    pub(super) name: &'a str,
+    /// Empty for the object's own.
+    pub(super) namespace: &'a str,
+}
+
 /// First match wins.
-pub(super) const MARKS: [Mark; 3] = [
+pub(super) const MARKS: [Mark; 10] = [
     // What a person says outright.
-    Mark::Key(names::MARK),
+    Mark {
+        name: Place::Either(names::MARK),
+        namespace: Namespace::At(Place::Either(names::RELEASE_NAMESPACE)),
+    },
     // What Helm puts on every object of a release.
-    Mark::Annotations { name: "meta.helm.sh/release-name", namespace: "meta.helm.sh/release-namespace" },
+    Mark {
+        name: Place::Annotation("meta.helm.sh/release-name"),
+        namespace: Namespace::Only(Place::Annotation("meta.helm.sh/release-namespace")),
+    },
     // Helm's own record belongs to the transaction that it describes.
-    Mark::HelmSecret,
+    Mark { name: Place::HelmSecret, namespace: Namespace::Own },
+    Mark {
+        name: Place::Label("helm.toolkit.fluxcd.io/name"),
+        namespace: Namespace::Only(Place::Label("helm.toolkit.fluxcd.io/namespace")),
+    },
+    Mark {
+        name: Place::Label("kustomize.toolkit.fluxcd.io/name"),
+        namespace: Namespace::Only(Place::Label("kustomize.toolkit.fluxcd.io/namespace")),
+    },
+    // Argo CD names applications, which may reach into many namespaces: in each they are a release of their own.
+    Mark { name: Place::Head("argocd.argoproj.io/tracking-id"), namespace: Namespace::Own },
+    Mark { name: Place::Label("argocd.argoproj.io/instance"), namespace: Namespace::Own },
+    Mark { name: Place::LabelBy("app.kubernetes.io/instance", "argocd"), namespace: Namespace::Own },
+    Mark { name: Place::Label("kapp.k14s.io/app"), namespace: Namespace::Own },
+    // KEP-3659.
+    Mark { name: Place::Label("applyset.kubernetes.io/part-of"), namespace: Namespace::Own },
 ];
 
 impl Mark {
     /// What the mark on `object` says, if it is there.
-    pub(super) fn name<'a>(&self, facts: &Facts<'_>, object: Image<'a>) -> Option<&'a str> {
-        let name = match self {
-            Self::Key(key) => object.label(key).or_else(|| object.annotation(key)),
-            Self::Annotations { name, namespace } => object
-                .annotation(name)
-                .filter(|_| object.annotation(namespace).unwrap_or_default() == facts.namespace),
-            Self::HelmSecret => helm_secret(facts, object),
+    pub(super) fn says<'a>(&self, facts: &Facts<'_>, object: Image<'a>) -> Option<Said<'a>> {
+        let name = self.name.read(facts, object)?;
+        let namespace = match &self.namespace {
+            Namespace::Own => "",
+            Namespace::At(place) => place.read(facts, object).unwrap_or_default(),
+            Namespace::Only(place) => place.read(facts, object)?,
         };
-        name.filter(|name| !name.is_empty())
+        Some(Said { name, namespace })
     }
 
     /// Whether the write brings the mark: a new object has it, or an object has it now. A controller that changes
     /// something else in a marked object is not a deployer for that; but only Helm writes Helm's Secrets.
     pub(super) fn brought(&self, facts: &Facts<'_>) -> bool {
-        let name = self.name(facts, facts.object);
-        let before = facts.old.and_then(|old| self.name(facts, old));
-        name.is_some() && (self.always() || facts.verb != Verb::Update || name != before)
+        let name = |object| self.says(facts, object).map(|said| said.name);
+        let (now, before) = (name(facts.object), facts.old.and_then(name));
+        now.is_some() && (self.always() || facts.verb != Verb::Update || now != before)
     }
 
     /// [`Self::brought`] in CEL, for an object that is there under `object`.
@@ -54,20 +103,63 @@ impl Mark {
         format!("[{name}].exists(name, name != '' && (request.operation != 'UPDATE' || name != {before}))")
     }
 
-    fn always(&self) -> bool {
-        matches!(self, Self::HelmSecret)
+    /// Whether the mark can name another namespace than the object's own: the only ones that count where the object
+    /// has none.
+    pub(super) fn names_namespaces(&self) -> bool {
+        !matches!(self.namespace, Namespace::Own)
     }
 
-    /// [`Self::name`] in CEL: empty where there is none.
+    /// In CEL: whether the mark on `object` names a release in a namespace in which there can be one.
+    pub(super) fn cel_elsewhere(&self, object: &str, not_in: &str) -> String {
+        let namespace = match &self.namespace {
+            Namespace::Own => "''".to_owned(),
+            Namespace::At(place) | Namespace::Only(place) => place.cel(object),
+        };
+        format!("({} != '' && !({namespace} in {not_in}))", self.name.cel(object))
+    }
+
+    fn always(&self) -> bool {
+        matches!(self.name, Place::HelmSecret)
+    }
+
+    /// The name that the mark says, in CEL: empty where it does not count.
     fn cel_name(&self, object: &str) -> String {
+        let name = self.name.cel(object);
+        match &self.namespace {
+            Namespace::Own | Namespace::At(_) => name,
+            Namespace::Only(place) => format!("({} != '' ? {name} : '')", place.cel(object)),
+        }
+    }
+}
+
+impl Place {
+    fn read<'a>(&self, facts: &Facts<'_>, object: Image<'a>) -> Option<&'a str> {
+        let text = match self {
+            Self::Label(key) => object.label(key),
+            Self::Annotation(key) => object.annotation(key),
+            Self::Either(key) => object.label(key).or_else(|| object.annotation(key)),
+            Self::Head(key) => object.annotation(key).and_then(|text| text.split(':').next()),
+            Self::LabelBy(key, tool) => {
+                object.label(key).filter(|_| facts.field_manager.to_ascii_lowercase().starts_with(tool))
+            }
+            Self::HelmSecret => helm_secret(facts, object),
+        };
+        text.filter(|text| !text.is_empty())
+    }
+
+    /// [`Self::read`] in CEL: empty where there is nothing.
+    fn cel(&self, object: &str) -> String {
         match self {
-            Self::Key(key) => {
+            Self::Label(key) => format!("{}.orValue('')", cel_label(object, key)),
+            Self::Annotation(key) => format!("{}.orValue('')", cel_annotation(object, key)),
+            Self::Either(key) => {
                 format!("{}.orValue({}.orValue(''))", cel_label(object, key), cel_annotation(object, key))
             }
-            Self::Annotations { name, namespace } => format!(
-                "({}.orValue('') == request.?namespace.orValue('') ? {}.orValue('') : '')",
-                cel_annotation(object, namespace),
-                cel_annotation(object, name),
+            Self::Head(key) => format!("{}.orValue('').split(':')[0]", cel_annotation(object, key)),
+            Self::LabelBy(key, tool) => format!(
+                "({}.startsWith('{tool}') ? {}.orValue('') : '')",
+                super::condition::TOOL,
+                cel_label(object, key)
             ),
             Self::HelmSecret => format!(
                 "(request.resource.group == '' && request.resource.resource == 'secrets' \

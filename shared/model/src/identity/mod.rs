@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use k8s_openapi::api::admissionregistration::v1::MatchCondition;
 
 use crate::{
-    names::{ReleaseKey, ReleaseName},
+    names::{self, ReleaseKey, ReleaseName},
     object::Image,
 };
 
@@ -39,7 +39,7 @@ pub struct Facts<'a> {
     pub group: &'a str,
     /// Plural name of the resource.
     pub resource: &'a str,
-    /// Namespace of the object; empty for cluster-scoped ones.
+    /// Namespace of the object; empty for a cluster-scoped one.
     pub namespace: &'a str,
     /// Who asks.
     pub user: &'a str,
@@ -81,17 +81,57 @@ impl Facts<'_> {
     }
 
     /// The release that the write belongs to, by the first mark that names one; without a mark, that of the
-    /// namespace. Cluster-scoped objects belong to none.
-    pub fn release(&self) -> Option<ReleaseKey> {
-        let marked = mark::MARKS.iter().find_map(|row| ReleaseName::from_mark(row.name(self, self.object)?));
-        let name = marked.or_else(|| ReleaseName::from_mark(self.namespace))?;
-        (!self.namespace.is_empty()).then(|| ReleaseKey::new(self.namespace, name))
+    /// namespace.
+    ///
+    /// A mark on a cluster-scoped object stays in force when a write takes it off: the object is the release's still.
+    pub fn belongs(&self) -> Belongs {
+        let marked = self.marked(self.object);
+        let marked = marked.or_else(|| self.marked(self.old.filter(|_| self.namespace.is_empty())?));
+        let own = || {
+            let stays = |said: &mark::Said<'_>| said.namespace.is_empty() || said.namespace == self.namespace;
+            let name = self.marks(self.object).find(stays).map_or(self.namespace, |said| said.name);
+            Some(ReleaseKey::new(self.namespace, ReleaseName::from_mark(name)?))
+        };
+        Belongs {
+            join: marked.filter(|release| release.namespace != self.namespace),
+            own: if self.namespace.is_empty() { None } else { own() },
+        }
     }
+
+    /// What the first mark that counts says.
+    fn marked(&self, object: Image<'_>) -> Option<ReleaseKey> {
+        self.marks(object).find_map(|said| {
+            let namespace = if said.namespace.is_empty() { self.namespace } else { said.namespace };
+            (!namespace.is_empty())
+                .then(|| Some(ReleaseKey::new(namespace, ReleaseName::from_mark(said.name)?)))?
+        })
+    }
+
+    fn marks<'a>(&'a self, object: Image<'a>) -> impl Iterator<Item = mark::Said<'a>> {
+        let counts = |said: &mark::Said<'_>| !names::PROTECTED_NAMESPACES.contains(&said.namespace);
+        mark::MARKS.iter().filter_map(move |row| row.says(self, object)).filter(counts)
+    }
+}
+
+/// Which release a write may belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Belongs {
+    /// In another namespace, because the first mark says so: only if whoever writes may join that release.
+    pub join: Option<ReleaseKey>,
+    /// In the object's own namespace, if it has one: where there is no other, or it may not be joined.
+    pub own: Option<ReleaseKey>,
 }
 
 /// The conditions of [`Facts::concern`] as the API server evaluates them.
 pub fn match_conditions(deployers: &Deployers) -> Vec<MatchCondition> {
     condition::CONDITIONS.iter().map(|condition| condition.render(deployers)).collect()
+}
+
+/// The same for cluster-scoped objects: they concern Backout only with a mark that names a release and its namespace.
+pub fn match_conditions_of_cluster(deployers: &Deployers) -> Vec<MatchCondition> {
+    let mut conditions = match_conditions(deployers);
+    conditions.push(condition::marked());
+    conditions
 }
 
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";

@@ -1,4 +1,5 @@
 mod fence;
+mod joins;
 mod passes;
 mod records;
 mod review;
@@ -47,6 +48,7 @@ fn decide<T>(review: &Value, release: Option<&Release>, look: impl FnOnce(Decisi
     match triage(&request, &Deployers::default()).unwrap() {
         Triage::Pass(why) => look(Decision::Pass { why, patch: None }),
         Triage::Write(write) => look(write.decide(release)),
+        Triage::Join(joining) => panic!("{joining:?}"),
     }
 }
 

@@ -129,7 +129,9 @@ fn the_revision_is_that_of_the_releases_next_write() {
         let release = release(ReleaseStatus { phase: Some(phase), revision: 7, ..Default::default() });
         recording(&write, Some(&release), |recording| {
             assert_eq!(recording.draft.header.revision, revision);
-            assert_eq!(recording.draft.header.release_uid.as_deref(), Some("rel-1"));
+            // The Release may have been deleted since the webhook saw it at rest.
+            let uid = (!warned).then_some("rel-1");
+            assert_eq!(recording.draft.header.release_uid.as_deref(), uid);
             assert_eq!(recording.warning.is_some(), warned, "{phase:?}");
         });
     }

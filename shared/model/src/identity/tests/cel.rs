@@ -32,10 +32,26 @@ fn the_same_table_is_rendered_as_cel() {
 
 #[test]
 fn every_rendered_condition_is_balanced() {
-    for condition in match_conditions(&Deployers::default()) {
+    for condition in match_conditions_of_cluster(&Deployers::default()) {
         let count = |c: char| condition.expression.matches(c).count();
         assert_eq!(count('('), count(')'), "{}", condition.expression);
         assert_eq!(count('['), count(']'), "{}", condition.expression);
         assert_eq!(count('\'') % 2, 0, "{}", condition.expression);
     }
+}
+
+#[test]
+fn cluster_scoped_objects_cost_no_call_without_a_mark_that_names_a_namespace() {
+    let conditions = match_conditions_of_cluster(&Deployers::default());
+    let marked = &conditions.last().unwrap().expression;
+    for text in [
+        "meta.helm.sh/release-namespace",
+        "kustomize.toolkit.fluxcd.io/namespace",
+        names::MARK,
+        "kube-system",
+    ] {
+        assert!(marked.contains(text), "{text}\n{marked}");
+    }
+    assert!(!marked.contains("kapp") && !marked.contains("argocd"), "{marked}");
+    assert_eq!(conditions.len(), match_conditions(&Deployers::default()).len() + 1);
 }

@@ -10,6 +10,7 @@ use crate::names;
 struct Scene {
     verb: Verb,
     resource: &'static str,
+    namespace: &'static str,
     user: &'static str,
     group: &'static str,
     tool: &'static str,
@@ -23,6 +24,7 @@ impl Default for Scene {
         Self {
             verb: Verb::Create,
             resource: "apps/deployments",
+            namespace: "shop",
             user: "alice",
             group: "system:authenticated",
             tool: "",
@@ -40,7 +42,7 @@ impl Scene {
             verb: self.verb,
             group,
             resource,
-            namespace: "shop",
+            namespace: self.namespace,
             user: self.user,
             groups: &[self.group.into()],
             field_manager: self.tool,
@@ -54,8 +56,15 @@ impl Scene {
         self.with(|facts| facts.concern(&Deployers::default()))
     }
 
+    fn belongs(&self) -> Belongs {
+        self.with(|facts| facts.belongs())
+    }
+
+    /// The release that the write belongs to whoever writes.
     fn release(&self) -> String {
-        self.with(|facts| facts.release().unwrap().to_string())
+        let belongs = self.belongs();
+        assert_eq!(belongs.join, None);
+        belongs.own.unwrap().to_string()
     }
 }
 
@@ -135,14 +144,14 @@ fn a_service_account_is_a_deployer_by_its_tool() {
 
 #[test]
 fn a_service_account_is_a_deployer_if_its_new_object_is_marked() {
-    for object in [labelled(&json!({names::MARK: "x"})), annotated(&json!({names::MARK: "x"})), helm("shop")]
-    {
+    let marked = [labelled(&json!({names::MARK: "x"})), annotated(&json!({names::MARK: "x"}))];
+    for object in marked.into_iter().chain([helm("shop"), helm("other")]) {
         for verb in [Verb::Create, Verb::Delete] {
             let scene = Scene { user: OPERATOR, verb, object: object.clone(), ..Scene::default() };
             assert_eq!(scene.concern(), Ok(()), "{object}");
         }
     }
-    for object in [labelled(&json!({names::MARK: ""})), labelled(&json!({"app": "x"})), helm("other")] {
+    for object in [labelled(&json!({names::MARK: ""})), labelled(&json!({"app": "x"}))] {
         let scene = Scene { user: OPERATOR, object: object.clone(), ..Scene::default() };
         assert_eq!(scene.concern(), Err(Exempt::NotDeployer), "{object}");
     }

@@ -1,0 +1,81 @@
+//! What a release reaches outside of its own namespace, and who may let it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
+
+mod reach {
+    mod cluster_scoped;
+    mod two_namespaces;
+}
+
+use std::time::Duration;
+
+use backout_model::release::{Phase, ReleaseStatus};
+use serde_json::{Value, json};
+use system_tests::{
+    Backout, User,
+    stories::{Home, Quiet, Stage},
+};
+
+const PATIENCE: Duration = Duration::from_mins(2);
+
+async fn stage() -> Stage<'static> {
+    let (cluster, backout) = Backout::shared().unwrap();
+    Stage { cluster, backout, tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) }
+}
+
+/// A namespace in which a revision is decided soon.
+async fn home<'a>(stage: &'a Stage<'a>, name: &str) -> Home<'a> {
+    let home = stage.home(name).await.unwrap();
+    let annotations = ["backout.dev/settle=5s", "backout.dev/soak=2s"];
+    home.admin(&[&["annotate", "namespace", &home.name], &annotations[..]].concat()).await.unwrap();
+    home
+}
+
+/// The labels that place an object in the release of this namespace.
+fn mark(home: &Home<'_>) -> Value {
+    json!({"backout.dev/release-name": home.name, "backout.dev/release-namespace": home.name})
+}
+
+/// Alice applies these objects.
+async fn apply(home: &Home<'_>, objects: &[Value]) {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    let kubectl = home.stage.cluster.kubectl().user(User::Named("alice")).stdin(list.to_string());
+    kubectl.run(&["apply", "-f", "-"]).await.unwrap().success().unwrap();
+}
+
+/// What makes a revision fail.
+fn missing(home: &Home<'_>) -> Value {
+    let template = json!({"metadata": {"labels": {"app": "bad"}},
+        "spec": {"containers": [{"name": "c", "image": "registry.example/missing:1"}]}});
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "bad", "namespace": home.name},
+           "spec": {"selector": {"matchLabels": {"app": "bad"}}, "template": template}})
+}
+
+async fn ended(home: &Home<'_>, revision: u64, phase: Phase) -> ReleaseStatus {
+    let release = home.end_of(&home.name, revision, PATIENCE).await.unwrap();
+    let status = release.status.unwrap();
+    assert_eq!(status.phase, Some(phase), "{status:#?}");
+    status
+}
+
+/// An object as the server has it, without what it counts up; null if it is gone.
+async fn object(home: &Home<'_>, what: &str) -> Value {
+    let get = ["get", what, "-o", "json", "--ignore-not-found", "--show-managed-fields"];
+    let printed = home.admin(&get).await.unwrap().success().unwrap().stdout;
+    if printed.is_empty() {
+        return Value::Null;
+    }
+    let mut object: Value = serde_json::from_str(&printed).unwrap();
+    object.as_object_mut().unwrap().remove("status");
+    for field in ["resourceVersion", "generation", "uid", "creationTimestamp"] {
+        object["metadata"].as_object_mut().unwrap().remove(field);
+    }
+    for entry in object["metadata"]["managedFields"].as_array_mut().unwrap() {
+        entry.as_object_mut().unwrap().remove("time");
+    }
+    object
+}
+
+fn label<'a>(object: &'a Value, name: &str) -> &'a str {
+    object["metadata"]["labels"][name].as_str().unwrap_or_default()
+}

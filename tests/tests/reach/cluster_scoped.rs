@@ -1,0 +1,190 @@
+//! Cluster-scoped objects: part of a release by its mark, and by nothing else.
+
+use backout_model::{names, release::Phase};
+use serde_json::{Value, json};
+use system_tests::{User, eventually, stories::Home};
+
+use super::super::{PATIENCE, apply, ended, home, label, mark, missing, object, stage};
+
+/// Alice may write cluster-scoped objects, in a way of her own in each test.
+async fn grant(home: &Home<'_>) {
+    let kinds = [
+        ("scheduling.k8s.io", "priorityclasses"),
+        ("storage.k8s.io", "storageclasses"),
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        (&group(home), "kits"),
+    ];
+    let rules = kinds.map(|(group, kind)| json!({"apiGroups": [group], "resources": [kind], "verbs": ["*"]}));
+    let metadata = json!({"name": format!("reach-{}", home.name)});
+    let api_version = "rbac.authorization.k8s.io/v1";
+    let role =
+        json!({"apiVersion": api_version, "kind": "ClusterRole", "metadata": metadata, "rules": rules});
+    let binding = json!({"apiVersion": api_version, "kind": "ClusterRoleBinding", "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": metadata["name"]},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"}]});
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [role, binding]}).to_string();
+    let kubectl = home.stage.cluster.kubectl().stdin(list);
+    kubectl.run(&["apply", "-f", "-"]).await.unwrap().success().unwrap();
+    eventually("alice may", PATIENCE, async || {
+        let may = home.kubectl(&["auth", "can-i", "create", "priorityclasses"]).await?;
+        Ok(may.stdout.starts_with("yes").then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+/// Of the kinds that the test defines.
+fn group(home: &Home<'_>) -> String {
+    format!("{}.example", home.name.replace('-', ""))
+}
+
+fn priority(home: &Home<'_>, name: &str, labels: &Value, text: &str) -> Value {
+    json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": 7, "description": text,
+           "metadata": {"name": format!("{name}-{}", home.name), "labels": labels}})
+}
+
+fn storage(home: &Home<'_>) -> Value {
+    json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "example/none",
+           "metadata": {"name": format!("disk-{}", home.name), "labels": mark(home)}})
+}
+
+#[tokio::test]
+async fn marked_objects_of_the_cluster_are_undone_with_their_release() {
+    let stage = stage().await;
+    let home = home(&stage, "wide").await;
+    grant(&home).await;
+    let ours = mark(&home);
+    apply(&home, &[priority(&home, "kept", &ours, "one"), storage(&home)]).await;
+    ended(&home, 1, Phase::Healthy).await;
+    let [kept, added] = ["kept", "added"].map(|name| format!("priorityclass/{name}-{}", home.name));
+    let disk = format!("storageclass/disk-{}", home.name);
+    let states = async || [object(&home, &kept).await, object(&home, &disk).await];
+    let before = states().await;
+    assert_eq!(label(&before[0], names::RELEASE), home.name);
+
+    apply(
+        &home,
+        &[priority(&home, "kept", &ours, "two"), priority(&home, "added", &ours, "two"), missing(&home)],
+    )
+    .await;
+    home.kubectl(&["delete", &disk]).await.unwrap().success().unwrap();
+    let status = ended(&home, 2, Phase::RolledBack).await;
+    assert_eq!(status.unrestored, []);
+    assert_eq!(states().await, before);
+    assert_eq!(object(&home, &added).await, Value::Null);
+}
+
+#[tokio::test]
+async fn a_mark_that_is_taken_off_does_not_take_the_object_out_of_its_release() {
+    let stage = stage().await;
+    let home = home(&stage, "unmarked").await;
+    grant(&home).await;
+    apply(&home, &[priority(&home, "a", &mark(&home), "one")]).await;
+    ended(&home, 1, Phase::Healthy).await;
+    let name = format!("priorityclass/a-{}", home.name);
+    let before = object(&home, &name).await;
+    apply(&home, &[priority(&home, "a", &json!({}), "two"), missing(&home)]).await;
+    ended(&home, 2, Phase::RolledBack).await;
+    assert_eq!(object(&home, &name).await, before);
+}
+
+#[tokio::test]
+async fn an_unmarked_object_of_the_cluster_is_left_alone() {
+    let stage = stage().await;
+    let home = home(&stage, "narrow").await;
+    grant(&home).await;
+    apply(&home, &[priority(&home, "alone", &json!({"backout.dev/release-name": "x"}), "one")]).await;
+    let found = object(&home, &format!("priorityclass/alone-{}", home.name)).await;
+    assert_eq!(label(&found, names::UNDO), "");
+}
+
+fn definition(home: &Home<'_>, description: &str) -> Value {
+    let schema = json!({"type": "object", "description": description, "properties": {"spec": {"type": "object",
+        "properties": {"size": {"type": "integer"}, "parts": {"type": "array", "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["id"], "items": {"type": "object", "required": ["id"], "properties": {
+                "id": {"type": "string"}, "size": {"type": "integer"}}}}}}}});
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+           "metadata": {"name": format!("kits.{}", group(home)), "labels": mark(home)},
+           "spec": {"group": group(home), "scope": "Namespaced",
+                    "names": {"kind": "Kit", "plural": "kits", "singular": "kit"},
+                    "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}})
+}
+
+fn kit(home: &Home<'_>, name: &str, parts: &Value) -> Value {
+    json!({"apiVersion": format!("{}/v1", group(home)), "kind": "Kit",
+           "metadata": {"name": name, "namespace": home.name}, "spec": {"parts": parts}})
+}
+
+async fn define(home: &Home<'_>, description: &str) {
+    apply(home, &[definition(home, description)]).await;
+    let crd = format!("crd/kits.{}", group(home));
+    home.admin(&["wait", "--for=condition=Established", &crd, "--timeout=30s"])
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_definition_and_its_resources_are_one_release() {
+    let stage = stage().await;
+    let home = home(&stage, "defined").await;
+    grant(&home).await;
+    let kits = format!("kits.{}", group(&home));
+    define(&home, "one").await;
+    apply(&home, &[kit(&home, "box", &json!([{"id": "a", "size": 1}, {"id": "b", "size": 1}]))]).await;
+    ended(&home, 1, Phase::Healthy).await;
+    let crd = format!("crd/{kits}");
+    let (definition_before, kit_before) =
+        (object(&home, &crd).await, object(&home, &format!("{kits}/box")).await);
+
+    apply(&home, &[missing(&home)]).await;
+    define(&home, "two").await;
+    let larger = kit(&home, "box", &json!([{"id": "a", "size": 2}, {"id": "b", "size": 1}]));
+    apply(&home, &[larger, kit(&home, "new", &json!([]))]).await;
+    // Another tool adds a part: the definition says that parts are told apart by their ids.
+    let theirs = json!({"apiVersion": kit_before["apiVersion"], "kind": "Kit",
+        "metadata": {"name": "box", "namespace": home.name}, "spec": {"parts": [{"id": "theirs", "size": 9}]}});
+    let operator = User::ServiceAccount { ns: &home.name, name: "default" };
+    stage.cluster.grant(&operator.name(), &format!("reach-{}", home.name), &home.name).await.unwrap();
+    let kubectl = stage.cluster.kubectl().user(operator).stdin(theirs.to_string());
+    kubectl
+        .run(&["apply", "--server-side", "--field-manager=operator", "-f", "-"])
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
+
+    let status = ended(&home, 2, Phase::RolledBack).await;
+    assert_eq!(status.unrestored, []);
+    assert_eq!(object(&home, &crd).await, definition_before);
+    assert_eq!(object(&home, &format!("{kits}/new")).await, Value::Null);
+    let restored = object(&home, &format!("{kits}/box")).await;
+    assert_eq!(
+        restored["spec"]["parts"],
+        json!([{"id": "a", "size": 1}, {"id": "b", "size": 1}, {"id": "theirs", "size": 9}])
+    );
+}
+
+#[tokio::test]
+async fn a_definition_of_a_failed_install_is_kept_and_reported_and_its_resources_go() {
+    let stage = stage().await;
+    let home = home(&stage, "undefined").await;
+    grant(&home).await;
+    let kits = format!("kits.{}", group(&home));
+    apply(&home, &[missing(&home)]).await;
+    define(&home, "one").await;
+    apply(&home, &[kit(&home, "box", &json!([]))]).await;
+    let status = ended(&home, 1, Phase::RolledBack).await;
+    let told: Vec<_> =
+        status.unrestored.iter().map(|left| (left.object.kind.as_str(), left.reason.as_str())).collect();
+    assert_eq!(
+        told,
+        [(
+            "CustomResourceDefinition",
+            "kept, because it holds data; the annotation backout.dev/on-rollback: delete would have it taken down"
+        )]
+    );
+    assert_eq!(object(&home, &format!("{kits}/box")).await, Value::Null);
+    assert_ne!(object(&home, &format!("crd/{kits}")).await, Value::Null);
+}
