@@ -1,6 +1,10 @@
 //! Cluster-scoped objects: part of a release by its mark, and by nothing else.
 
 use backout_model::{names, release::Phase};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, Patch, PatchParams},
+};
 use serde_json::{Value, json};
 use system_tests::{User, eventually, stories::Home};
 
@@ -147,13 +151,17 @@ async fn a_definition_and_its_resources_are_one_release() {
         "metadata": {"name": "box", "namespace": home.name}, "spec": {"parts": [{"id": "theirs", "size": 9}]}});
     let operator = User::ServiceAccount { ns: &home.name, name: "default" };
     stage.cluster.grant(&operator.name(), &format!("reach-{}", home.name), &home.name).await.unwrap();
-    let kubectl = stage.cluster.kubectl().user(operator).stdin(theirs.to_string());
-    kubectl
-        .run(&["apply", "--server-side", "--field-manager=operator", "-f", "-"])
-        .await
-        .unwrap()
-        .success()
-        .unwrap();
+    // Not with kubectl, which would take the fields of the client-side apply over.
+    let resource = ApiResource {
+        group: group(&home),
+        version: "v1".to_owned(),
+        api_version: format!("{}/v1", group(&home)),
+        kind: "Kit".to_owned(),
+        plural: "kits".to_owned(),
+    };
+    let client = stage.cluster.client(operator).await.unwrap();
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &home.name, &resource);
+    api.patch("box", &PatchParams::apply("operator"), &Patch::Apply(&theirs)).await.unwrap();
 
     let status = ended(&home, 2, Phase::RolledBack).await;
     assert_eq!(status.unrestored, []);
