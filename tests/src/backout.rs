@@ -72,11 +72,16 @@ pub struct Backout {
 impl Backout {
     /// Backout with the default options in the shared cluster, started at the first call.
     pub fn shared() -> Result<(&'static Cluster, &'static Self)> {
+        Self::shared_with(BackoutOptions::default())
+    }
+
+    /// The same with other options: those of the first call count.
+    pub fn shared_with(options: BackoutOptions) -> Result<(&'static Cluster, &'static Self)> {
         let cluster = Cluster::shared()?;
         let started = SHARED.get_or_init(|| {
             let start = || -> Result<Self> {
                 let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-                runtime.block_on(Self::install(cluster, BackoutOptions::default()))
+                runtime.block_on(Self::install(cluster, options))
             };
             // On a thread of its own: the caller's may belong to a runtime, which must not be blocked by another.
             let joined = thread::scope(|scope| scope.spawn(start).join());

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
 
 mod reach {
+    mod admission_configurations;
     mod cluster_scoped;
     mod two_namespaces;
 }
@@ -12,14 +13,17 @@ use std::time::Duration;
 use backout_model::release::{Phase, ReleaseStatus};
 use serde_json::{Value, json};
 use system_tests::{
-    Backout, User,
+    Backout, BackoutOptions, User, eventually,
     stories::{Home, Quiet, Stage},
 };
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
 async fn stage() -> Stage<'static> {
-    let (cluster, backout) = Backout::shared().unwrap();
+    // Admission configurations are privilege, and restored only where that is asked for.
+    let mut options = BackoutOptions::default();
+    options.watcher_args.push("--restore-rbac".to_owned());
+    let (cluster, backout) = Backout::shared_with(options).unwrap();
     Stage { cluster, backout, tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) }
 }
 
@@ -29,6 +33,30 @@ async fn home<'a>(stage: &'a Stage<'a>, name: &str) -> Home<'a> {
     let annotations = ["backout.dev/settle=5s", "backout.dev/soak=2s"];
     home.admin(&[&["annotate", "namespace", &home.name], &annotations[..]].concat()).await.unwrap();
     home
+}
+
+/// Alice may do everything with these kinds, each with its group, everywhere.
+async fn grant(home: &Home<'_>, kinds: &[(&str, &str)]) {
+    let rule =
+        |(group, kind): &(&str, &str)| json!({"apiGroups": [group], "resources": [kind], "verbs": ["*"]});
+    let rules: Vec<_> = kinds.iter().map(rule).collect();
+    let metadata = json!({"name": format!("reach-{}", home.name)});
+    let api_version = "rbac.authorization.k8s.io/v1";
+    let role =
+        json!({"apiVersion": api_version, "kind": "ClusterRole", "metadata": metadata, "rules": rules});
+    let binding = json!({"apiVersion": api_version, "kind": "ClusterRoleBinding", "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": metadata["name"]},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"}]});
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [role, binding]}).to_string();
+    let kubectl = home.stage.cluster.kubectl().stdin(list);
+    kubectl.run(&["apply", "-f", "-"]).await.unwrap().success().unwrap();
+    let (group, kind) = kinds[0];
+    eventually("alice may", PATIENCE, async || {
+        let may = home.kubectl(&["auth", "can-i", "create", &format!("{kind}.{group}")]).await?;
+        Ok(may.stdout.starts_with("yes").then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 /// The labels that place an object in the release of this namespace.

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Args,
+    Args, capture,
     cluster::Cluster,
     context::Context,
     events::Events,
@@ -86,13 +86,14 @@ pub(crate) async fn run(
         .with_config(controller::Config::default().concurrency(args.workers))
         .reconcile_on(records_changed)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .run(reconcile, error_policy, context)
+        .run(reconcile, error_policy, Arc::clone(&context))
         .for_each(|_| future::ready(()));
 
     tokio::select! {
         () = works => Ok(()),
         () = namespaces_changed => Err(anyhow::anyhow!("the watch of namespaces ended")),
         () = sweep.run(new_record) => Ok(()),
+        () = capture::run(context, watches()) => Err(anyhow::anyhow!("the watch of admission configurations ended")),
         () = report_ready(readiness, releases, records, namespaces) => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 //! Everything it does can be redone from what is stored in the cluster: it may die anywhere.
 
 mod args;
+mod capture;
 mod cluster;
 mod context;
 mod controller;

@@ -13,7 +13,7 @@ use backout_model::{
     undo::{
         Header, Record,
         chain::{Entry, Verification},
-        codec,
+        codec::{self, Encoded},
     },
 };
 use backout_runtime::api::{ApiError, Class, deadline};
@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions},
 };
 use tokio::sync::Semaphore;
 
@@ -37,6 +37,7 @@ const LINKS: usize = 32;
 #[derive(Clone)]
 pub(crate) struct Log {
     secrets: Api<Secret>,
+    namespace: String,
     decoding: Arc<Semaphore>,
 }
 
@@ -76,7 +77,26 @@ impl Links {
 impl Log {
     pub(crate) fn new(client: Client, namespace: &str) -> Self {
         let decoding = Arc::new(Semaphore::new(DECODING));
-        Self { secrets: Api::namespaced(client, namespace), decoding }
+        Self { secrets: Api::namespaced(client, namespace), namespace: namespace.to_owned(), decoding }
+    }
+
+    /// The namespace of the records.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Makes a record durable: its pieces first, then the head, which makes it exist. One that is there already has this
+    /// very content.
+    pub(crate) async fn append(&self, encoded: &Encoded) -> Result<(), ApiError> {
+        let params =
+            PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        for part in encoded.pieces.iter().chain([&encoded.head]) {
+            match deadline(CALL, "POST undo record", self.secrets.create(&params, part)).await {
+                Err(error) if !error.is(Class::AlreadyExists) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// All records of a release, by one consistent LIST; `uid` is the Release's.

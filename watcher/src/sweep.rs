@@ -180,7 +180,8 @@ impl Sweep {
     }
 }
 
-fn opts_in(namespace: &PartialObjectMeta<Namespace>) -> bool {
+/// Whether the namespace has opted in, and is to stay.
+pub(crate) fn opts_in(namespace: &PartialObjectMeta<Namespace>) -> bool {
     namespace.metadata.deletion_timestamp.is_none()
         && namespace.labels().get(names::ATOMIC).is_some_and(|value| value == names::ATOMIC_ENABLED)
 }

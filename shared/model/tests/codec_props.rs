@@ -53,6 +53,7 @@ fn header(operation: Operation, revision: u64, user: String) -> Header {
         release_uid: None,
         revision,
         begins: false,
+        captured: false,
         user,
         tool: "kubectl".into(),
         request: "r".into(),

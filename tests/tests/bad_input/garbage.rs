@@ -144,6 +144,7 @@ fn header(ns: &str, operation: Operation) -> Header {
         release_uid: None,
         revision: 1,
         begins: false,
+        captured: false,
         user: "alice".to_owned(),
         tool: "kubectl".to_owned(),
         request: "garbage".to_owned(),

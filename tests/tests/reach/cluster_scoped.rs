@@ -6,9 +6,9 @@ use kube::{
     api::{ApiResource, DynamicObject, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use system_tests::{User, eventually, stories::Home};
+use system_tests::{User, stories::Home};
 
-use super::super::{PATIENCE, apply, ended, home, label, mark, missing, object, stage};
+use super::super::{apply, ended, home, label, mark, missing, object, stage};
 
 /// Alice may write cluster-scoped objects, in a way of her own in each test.
 async fn grant(home: &Home<'_>) {
@@ -18,23 +18,7 @@ async fn grant(home: &Home<'_>) {
         ("apiextensions.k8s.io", "customresourcedefinitions"),
         (&group(home), "kits"),
     ];
-    let rules = kinds.map(|(group, kind)| json!({"apiGroups": [group], "resources": [kind], "verbs": ["*"]}));
-    let metadata = json!({"name": format!("reach-{}", home.name)});
-    let api_version = "rbac.authorization.k8s.io/v1";
-    let role =
-        json!({"apiVersion": api_version, "kind": "ClusterRole", "metadata": metadata, "rules": rules});
-    let binding = json!({"apiVersion": api_version, "kind": "ClusterRoleBinding", "metadata": metadata,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": metadata["name"]},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"}]});
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": [role, binding]}).to_string();
-    let kubectl = home.stage.cluster.kubectl().stdin(list);
-    kubectl.run(&["apply", "-f", "-"]).await.unwrap().success().unwrap();
-    eventually("alice may", PATIENCE, async || {
-        let may = home.kubectl(&["auth", "can-i", "create", "priorityclasses"]).await?;
-        Ok(may.stdout.starts_with("yes").then_some(()))
-    })
-    .await
-    .unwrap();
+    super::super::grant(home, &kinds).await;
 }
 
 /// Of the kinds that the test defines.

@@ -283,6 +283,7 @@ impl<'a> Write<'a> {
             release_uid: release.filter(|_| !begins).and_then(|release| release.metadata.uid.clone()),
             revision,
             begins: self.begins(),
+            captured: false,
             user: self.request.user_info.username.to_string(),
             tool: self.request.field_manager().to_owned(),
             request: self.request.uid.to_string(),

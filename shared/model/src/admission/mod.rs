@@ -13,6 +13,7 @@
 //! commit, or is none of our business. Every patch applies to every object and may be applied twice.
 
 mod answer;
+mod capture;
 mod decide;
 mod fence;
 mod patch;
@@ -21,6 +22,7 @@ mod sketch;
 mod warning;
 
 pub use answer::{Answer, answer};
+pub use capture::{Captured, capture};
 pub use decide::{Decision, Joining, Pass, Recording, Triage, Write, triage};
 pub use patch::Patch;
 pub use request::{Invalid, Request, UserInfo, parse};

@@ -98,7 +98,7 @@ impl<'a> Changes<'a> {
         Some(first.header.undo.as_ref())
     }
 
-    /// Whether the release created the object that has this uid and this undo pointer.
+    /// Whether the release created the object that has this uid and this undo pointer. A captured creation knows the uid.
     pub(super) fn created(&self, uid: Option<&str>, pointer: Option<&RecordName>) -> bool {
         let is_create = |name: &RecordName| {
             let named = self.records.iter().find(|entry| entry.name == *name);
@@ -108,7 +108,8 @@ impl<'a> Changes<'a> {
             self.is_certain(entry)
                 && entry.header.uid.is_some()
                 && entry.header.uid.as_deref() == uid
-                && entry.header.undo.as_ref().is_some_and(is_create)
+                && (entry.header.undo.as_ref().is_some_and(is_create)
+                    || (entry.header.captured && entry.header.operation == Operation::Create))
         };
         pointer.is_some_and(is_create) || self.records.iter().copied().any(|entry| found(&entry))
     }
@@ -129,7 +130,10 @@ impl<'a> Changes<'a> {
         match self.records.first() {
             None => true,
             Some(first) if first.header.operation == Operation::Create => creates,
-            Some(_) => !creates && self.pointer_before() == Some(next.header.undo.as_ref()),
+            // A captured write tells nothing of what it found.
+            Some(_) => {
+                !creates && !next.header.captured && self.pointer_before() == Some(next.header.undo.as_ref())
+            }
         }
     }
 

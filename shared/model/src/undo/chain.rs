@@ -159,6 +159,8 @@ impl Chain {
             let later = entries.get(index + 1..).unwrap_or_default();
             let names = |other: &&Entry| other.header.undo.as_ref() == Some(&entry.name);
             match live {
+                // Nobody but the watcher can say so, and it saw what it says.
+                _ if entry.header.captured => Standing::Confirmed,
                 _ if known.contains(&entry.name) && entry.header.operation.leaves_pointer() => {
                     Standing::Confirmed
                 }

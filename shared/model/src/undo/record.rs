@@ -43,7 +43,7 @@ pub struct Header {
     /// `metadata.generateName` of an object without a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate_name: Option<String>,
-    /// `uid` of the object before the write; absent for [`Operation::Create`].
+    /// `uid` of the object before the write; absent for [`Operation::Create`], unless the write was captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
     /// `resourceVersion` of the object before the write; absent for [`Operation::Create`].
@@ -65,6 +65,9 @@ pub struct Header {
     /// The client begins a transaction of its own with this write: see [`crate::admission`] on the fence.
     #[serde(default, skip_serializing_if = "is_false")]
     pub begins: bool,
+    /// The watcher recorded the write after the fact, from what it saw of the server: no webhook is shown such writes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub captured: bool,
     /// The user who wrote.
     pub user: String,
     /// The field manager of the request; empty where it brought none.

@@ -86,6 +86,7 @@ impl Story {
             release_uid: None,
             revision: 2,
             begins: false,
+            captured: false,
             user: "alice".into(),
             tool: "kubectl".into(),
             request: n.to_string(),

@@ -1,3 +1,4 @@
+mod capture;
 mod fence;
 mod joins;
 mod passes;

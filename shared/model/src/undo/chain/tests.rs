@@ -40,6 +40,7 @@ fn entry(n: u8, operation: Operation, before: Option<(&str, &str)>, undo: Option
             release_uid: None,
             revision: 1,
             begins: false,
+            captured: false,
             user: "alice".into(),
             tool: "kubectl".into(),
             request: format!("request-{n}"),

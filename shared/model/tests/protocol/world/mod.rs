@@ -198,6 +198,7 @@ impl World {
             release_uid: None,
             revision: self.status.revision_of_next_write(),
             begins: kind == "Secret" && operation == Operation::Create,
+            captured: false,
             user: "alice".into(),
             tool: "kubectl".into(),
             request: format!("request-{position}"),

@@ -1,0 +1,66 @@
+//! Admission configurations, of whose writes no webhook is told.
+
+use backout_model::release::Phase;
+use serde_json::{Value, json};
+use system_tests::{eventually, stories::Home};
+
+use super::super::{PATIENCE, apply, ended, grant, home, mark, missing, object, stage};
+
+const API: &str = "admissionregistration.k8s.io/v1";
+
+/// A policy that never refuses anything.
+fn policy(home: &Home<'_>, name: &str, message: &str) -> Value {
+    json!({"apiVersion": API, "kind": "ValidatingAdmissionPolicy",
+           "metadata": {"name": format!("{name}-{}", home.name), "labels": mark(home)},
+           "spec": {"matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+                        "operations": ["CREATE"], "resources": ["configmaps"]}]},
+                    "validations": [{"expression": "true", "message": message}]}})
+}
+
+/// A webhook for a kind that nobody has.
+fn webhook(home: &Home<'_>) -> Value {
+    let rule = json!({"apiGroups": ["none.example"], "apiVersions": ["v1"], "operations": ["CREATE"],
+                      "resources": ["nothings"]});
+    json!({"apiVersion": API, "kind": "ValidatingWebhookConfiguration",
+           "metadata": {"name": format!("hook-{}", home.name), "labels": mark(home)},
+           "webhooks": [{"name": "hook.none.example", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+                         "clientConfig": {"url": "https://127.0.0.1:1/none"}, "rules": [rule]}]})
+}
+
+/// Waits until the watcher has recorded so many writes of the release: without a webhook nobody waits for that.
+async fn recorded(home: &Home<'_>, count: usize) {
+    let selector = format!("backout.dev/release-namespace={}", home.name);
+    let get = ["get", "secrets", "-n", "backout-system", "-l", &selector, "-o", "name"];
+    eventually(format!("{count} records"), PATIENCE, async || {
+        let printed = home.stage.cluster.kubectl().run(&get).await?.success()?.stdout;
+        Ok((printed.lines().count() >= count).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn admission_configurations_are_undone_although_no_webhook_sees_them_written() {
+    let stage = stage().await;
+    let home = home(&stage, "policies").await;
+    let group = "admissionregistration.k8s.io";
+    grant(&home, &[(group, "validatingadmissionpolicies"), (group, "validatingwebhookconfigurations")]).await;
+    apply(&home, &[policy(&home, "changed", "one"), webhook(&home)]).await;
+    ended(&home, 1, Phase::Healthy).await;
+    let name = |kind: &str, name: &str| format!("{kind}/{name}-{}", home.name);
+    let changed = name("validatingadmissionpolicy", "changed");
+    let hook = name("validatingwebhookconfiguration", "hook");
+    let states = async || [object(&home, &changed).await, object(&home, &hook).await];
+    let before = states().await;
+
+    apply(&home, &[missing(&home), policy(&home, "changed", "two"), policy(&home, "added", "two")]).await;
+    home.kubectl(&["delete", &hook]).await.unwrap().success().unwrap();
+    recorded(&home, 4).await;
+    let status = ended(&home, 2, Phase::RolledBack).await;
+    assert_eq!(status.unrestored, []);
+    assert_eq!(states().await, before);
+    assert_eq!(object(&home, &name("validatingadmissionpolicy", "added")).await, Value::Null);
+    // Our own writes are no release.
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    assert_eq!(home.release(&home.name).await.unwrap().status.unwrap().revision, 2);
+}
