@@ -10,11 +10,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use http::Request;
 use http_body_util::Full;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -23,7 +24,27 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 pub use crate::exchange::Answer;
-use crate::{certs::Pair, exchange};
+use crate::{Cluster, certs::Pair, exchange};
+
+/// Makes etcd forget every state but the present one, as the API server has it do with what is older than some minutes.
+pub async fn forget_history(cluster: &Cluster) -> Result<()> {
+    let args = cluster.etcd().spec().args.iter().filter_map(|arg| arg.to_str());
+    let url = args.filter_map(|arg| arg.strip_prefix("--listen-client-urls=http://")).next();
+    let address: SocketAddr = url.context("etcd listens nowhere")?.parse()?;
+    let present = etcd(address, "/v3/kv/range", &json!({"key": "AA=="})).await?;
+    let revision = &present["header"]["revision"];
+    etcd(address, "/v3/kv/compaction", &json!({"revision": revision, "physical": true})).await.map(drop)
+}
+
+async fn etcd(address: SocketAddr, path: &str, body: &Value) -> Result<Value> {
+    let request = Request::post(path)
+        .header("host", address.to_string())
+        .header("content-type", "application/json")
+        .body(Full::from(serde_json::to_vec(body)?))?;
+    let answer = exchange::send(TcpStream::connect(address).await?, request).await?;
+    ensure!(answer.status.is_success(), "etcd answers {}: {}", answer.status, answer.text());
+    Ok(serde_json::from_slice(&answer.body)?)
+}
 
 /// Speaks to the webhook directly, without an API server in between.
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 
 mod outages {
     mod apiserver;
+    mod compacted;
     mod forgotten;
     mod watcher;
     mod webhook;
