@@ -84,7 +84,7 @@ impl AdmissionClient {
     }
 
     /// Posts an `AdmissionReview` as the API server does.
-    pub async fn review(&self, path: &str, review: &serde_json::Value) -> Result<Answer> {
+    pub async fn review(&self, path: &str, review: &Value) -> Result<Answer> {
         self.post(path, "application/json", serde_json::to_vec(review)?).await
     }
 
@@ -107,6 +107,22 @@ impl AdmissionClient {
             timeout(PATIENCE, stream.read_to_end(&mut answer)).await.context("the server does not close")?;
         Ok(answer)
     }
+}
+
+/// What the API server would send for a write of alice's with kubectl, of a kind whose plural ends in an `s`.
+pub fn review(operation: &str, ns: &str, object: Option<&Value>, old: Option<&Value>) -> Value {
+    let present = object.or(old).unwrap_or(&Value::Null);
+    let [api_version, kind] = ["apiVersion", "kind"].map(|field| present[field].as_str().unwrap_or_default());
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": format!("{:032x}", rand::random::<u128>()),
+        "operation": operation, "name": present["metadata"]["name"], "namespace": ns, "dryRun": false,
+        "kind": { "group": group, "version": version, "kind": kind },
+        "resource": { "group": group, "version": version, "resource": format!("{}s", kind.to_lowercase()) },
+        "userInfo": { "username": "alice", "groups": ["system:authenticated"] },
+        "options": { "fieldManager": "kubectl" },
+        "object": object, "oldObject": old,
+    }})
 }
 
 /// Longer than any of the webhook's own limits.
