@@ -166,6 +166,9 @@ enum Doubt {
 }
 
 fn doubt(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, options: Options) -> Option<Doubt> {
+    if let Some(record) = changes.disputed {
+        return Some(Doubt::Passing(format!("its undo record {record} is not checked yet")));
+    }
     if let Some(pointer) = changes.dangling {
         return Some(Doubt::Lasting(format!(
             "its label {} leads to an undo record that does not exist ({pointer}): what it was before cannot be told",

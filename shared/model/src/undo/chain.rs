@@ -98,8 +98,9 @@ pub enum Standing {
     /// It committed: the object carries its name, or carried it when a later write was made that committed or whose
     /// before-image is verified.
     Confirmed,
-    /// It seems to have committed: the object is gone, or has the replicas, or another record says so that nobody can
-    /// check any more. Anyone who can reach the webhook could have made it up.
+    /// It seems to have committed: the object is gone, or has the replicas, and what it found was there before, or nobody
+    /// can check any more; or another record says so that nobody can check. Whoever could see all that could have made it
+    /// up.
     Claimed,
     /// It may still commit, or the record that tells is still to be verified.
     Pending,
@@ -121,7 +122,7 @@ pub struct Chain {
     pub standings: Vec<Standing>,
     /// An undo pointer on the live object from which no way leads to the records.
     pub dangling: Option<RecordName>,
-    /// Records that alone tell of others, and are not verified yet: to be done at once.
+    /// Records that alone tell of others, or of themselves, and are not verified yet: to be done at once.
     pub disputed: BTreeSet<RecordName>,
 }
 
@@ -155,10 +156,15 @@ impl Chain {
         let disputed: Vec<_> =
             silent.into_iter().filter(|entry| entry.verified.is_none()).filter(tells).collect();
         let dangling = lost.filter(|pointer| is_dangling(entries, pointer)).cloned();
-        let standings = entries.iter().enumerate().map(|(index, entry)| {
+        let mut chain = Self {
+            standings: Vec::with_capacity(entries.len()),
+            disputed: disputed.iter().map(|entry| entry.name.clone()).collect(),
+            dangling,
+        };
+        for (index, entry) in entries.iter().enumerate() {
             let later = entries.get(index + 1..).unwrap_or_default();
             let names = |other: &&Entry| other.header.undo.as_ref() == Some(&entry.name);
-            match live {
+            let standing = match live {
                 _ if known.contains(&entry.name) && entry.header.operation.leaves_pointer() => {
                     Standing::Confirmed
                 }
@@ -172,15 +178,20 @@ impl Chain {
                 }
                 // Without a pointer, what was there before cannot be told from what was made of it.
                 _ if index == 0 && object.is_some_and(|object| is_made(entry, object)) => Standing::Claimed,
-                _ => match standing(entry, later, object) {
-                    Standing::Aborted if dangling.is_some() => Standing::Claimed,
-                    standing => standing,
+                _ => match (standing(entry, later, object), &entry.verified) {
+                    // It says what is there now, as whoever made it up could see. Was it there before?
+                    (Standing::Claimed, None) => {
+                        chain.disputed.insert(entry.name.clone());
+                        Standing::Pending
+                    }
+                    (Standing::Claimed, Some(Verification::Refuted(_))) => Standing::Aborted,
+                    (Standing::Aborted, _) if chain.dangling.is_some() => Standing::Claimed,
+                    (standing, _) => standing,
                 },
-            }
-        });
-        let standings = standings.collect();
-        let disputed = disputed.into_iter().map(|entry| entry.name.clone()).collect();
-        Self { standings, dangling, disputed }
+            };
+            chain.standings.push(standing);
+        }
+        chain
     }
 }
 
