@@ -55,6 +55,8 @@ struct Court {
     witness: Witness,
     /// By namespace.
     revisions: BTreeMap<String, Revision>,
+    /// The last revision that ended, and how, by namespace and name of the Release.
+    ended: BTreeMap<(String, String), (Option<u64>, String)>,
 }
 
 impl Court {
@@ -91,6 +93,12 @@ impl Court {
         }
         let phase = at(write, "/status/phase").unwrap_or_default().to_owned();
         if !["Healthy", "RolledBack", "Held", "Notified"].contains(&phase.as_str()) {
+            return;
+        }
+        let key = (write.namespace.clone(), write.name.clone());
+        let number = write.request.as_ref().and_then(|it| it.pointer("/status/revision")?.as_u64());
+        let end = (number, phase.clone());
+        if self.ended.insert(key, end.clone()) == Some(end) {
             return;
         }
         let ended = std::mem::take(self.revision(&write.namespace));

@@ -23,7 +23,8 @@ pub(crate) async fn verify(
     entry: &Entry,
     record: &Record,
 ) -> Result<Verification, ApiError> {
-    let Some(claimed) = &record.header.resource_version else {
+    let creates = record.header.operation == Operation::Create;
+    let Some(claimed) = record.header.resource_version.as_deref().or(creates.then_some("")) else {
         return Ok(Verification::Refuted("it names no revision of the object".to_owned()));
     };
     let object = &record.header.object;
@@ -41,6 +42,12 @@ pub(crate) async fn verify(
         }
         Err(error) => return Err(error),
     };
+    if creates {
+        return Ok(match stored {
+            None => Verification::Verified,
+            Some(_) => Verification::Refuted("the object was there when it was made".to_owned()),
+        });
+    }
     let agree = stored.as_ref().is_some_and(|stored| {
         Image(stored).resource_version() == Some(claimed) && agrees(stored, record, object)
     });

@@ -6,18 +6,29 @@ use system_tests::faults::review;
 
 use super::scene::Scene;
 
+/// How a review is answered.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Answered {
+    /// As any write that is to be recorded.
+    Recorded,
+    /// As one that is none of Backout's business.
+    Passed,
+    /// As one that no API server sends.
+    Invalid,
+}
+
 /// One kind of forgery.
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) reviews: fn(&Scene<'_>) -> Vec<Value>,
-    /// Whether the webhook takes it for a write that is to be recorded.
-    pub(super) is_recorded: bool,
+    /// What the webhook makes of each of them.
+    pub(super) answer: Answered,
     /// What the Release says of it after a rollback: the object, and why it was not restored.
     pub(super) told: &'static [(&'static str, &'static str)],
 }
 
 const fn case(name: &'static str, reviews: fn(&Scene<'_>) -> Vec<Value>) -> Case {
-    Case { name, reviews, is_recorded: true, told: &[] }
+    Case { name, reviews, answer: Answered::Recorded, told: &[] }
 }
 
 const fn told(case: Case, told: &'static [(&'static str, &'static str)]) -> Case {
@@ -26,7 +37,7 @@ const fn told(case: Case, told: &'static [(&'static str, &'static str)]) -> Case
 
 const NOT_BELIEVED: &str = "is not believed and was left out: the server had stored something else";
 
-pub(super) const CASES: [Case; 16] = [
+pub(super) const CASES: [Case; 18] = [
     told(
         case("ghost", |scene| {
             let ghost = ghost(scene, "ghost");
@@ -49,12 +60,20 @@ pub(super) const CASES: [Case; 16] = [
         &[("web", NOT_BELIEVED), ("untouched", NOT_BELIEVED), ("web", NOT_BELIEVED)],
     ),
     case("creation", |scene| {
-        ["settings", "web", "ca"].map(|name| created(scene, &scene.object(name))).to_vec()
+        ["settings", "untouched", "web", "ca"].map(|name| created(scene, &scene.object(name))).to_vec()
     }),
     told(
         case("scale", |scene| vec![scaled(scene, 5, 1), scaled(scene, 0, 1), scaled(scene, 1, 7)]),
         &[("web", NOT_BELIEVED)],
     ),
+    case("unlabelled", |scene| {
+        let of = |name| {
+            let mut object = scene.object(name);
+            object["metadata"]["labels"] = Value::Null;
+            updated(scene, &object, &evil(object.clone()))
+        };
+        vec![of("settings"), of("untouched"), of("web")]
+    }),
     // That the release made `untouched`, by a chain that ends at the pointer that it really has.
     case("chain", |scene| {
         let real = scene.object("untouched");
@@ -75,17 +94,16 @@ pub(super) const CASES: [Case; 16] = [
         let others = with_label(scene.object("other"), names::MARK, scene.ns());
         vec![updated(scene, &others, &evil(others.clone())), deleted(scene, &others)]
     }),
-    told(
-        case("other-namespace", |scene| {
+    Case {
+        answer: Answered::Invalid,
+        ..case("other-namespace", |scene| {
             let mut foreign = evil(scene.object("ca"));
             foreign["metadata"]["namespace"] = json!("kube-system");
-            foreign["metadata"]["name"] = json!("extension-apiserver-authentication");
-            vec![created(scene, &foreign), deleted(scene, &foreign)]
-        }),
-        &[("extension-apiserver-authentication", NOT_BELIEVED)],
-    ),
+            vec![created(scene, &foreign), updated(scene, &foreign, &foreign), deleted(scene, &foreign)]
+        })
+    },
     Case {
-        is_recorded: false,
+        answer: Answered::Passed,
         ..case("cluster-scoped", |scene| {
             let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": scene.ns(),
                 "uid": "x", "resourceVersion": "1", "labels": {names::MARK: scene.ns()}}});
@@ -94,76 +112,95 @@ pub(super) const CASES: [Case; 16] = [
             vec![deletion]
         })
     },
-    case("cluster-scoped-in-a-namespace", |scene| {
-        let kinds = [("v1", "Namespace"), ("v1", "Node"), ("rbac.authorization.k8s.io/v1", "ClusterRole")];
-        let object = |(api_version, kind): (&str, &str)| {
-            json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": scene.ns(),
+    told(
+        case("cluster-scoped-in-a-namespace", |scene| {
+            let kinds =
+                [("v1", "Node"), ("v1", "PersistentVolume"), ("rbac.authorization.k8s.io/v1", "ClusterRole")];
+            let object = |(api_version, kind): (&str, &str)| {
+                json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": scene.ns(),
                 "uid": "00000000-0000-4000-8000-000000000000", "resourceVersion": "1"}})
-        };
-        kinds.map(object).iter().flat_map(|it| [created(scene, it), deleted(scene, it)]).collect()
-    }),
-    case("names-that-are-paths", |scene| {
-        let names = ["../configmaps/web", "web?x=y", "web/status", "web%2f", ".", "a b", "web,a=b", "#"];
-        let named = |name: &&str| {
-            let mut object = other_uid(scene.object("settings"));
-            object["metadata"]["name"] = json!(name);
-            [created(scene, &object), updated(scene, &object, &object), deleted(scene, &object)]
-        };
-        names.iter().flat_map(named).collect()
-    }),
-    case("resources-that-are-not", |scene| {
-        let resources = [
-            ("", "v1", "nothings"),
-            ("", "v9", "configmaps"),
-            ("evil.example", "v1", "evils"),
-            ("apps", "v1", "deployments/web/status?"),
-            ("", "v1", "../../../apis/apps/v1/deployments"),
-            ("metrics.k8s.io", "v1beta1", "pods"),
-            ("", "v1", ""),
-        ];
-        let of = |(group, version, plural): (&str, &str, &str)| {
-            let object = other_uid(scene.object("settings"));
-            let mut reviews = [created(scene, &object), deleted(scene, &object)];
-            for review in &mut reviews {
-                review["request"]["resource"] =
-                    json!({"group": group, "version": version, "resource": plural});
+            };
+            kinds.map(object).iter().flat_map(|it| [created(scene, it), deleted(scene, it)]).collect()
+        }),
+        &[("beside-", "is not believed and was left out: ")],
+    ),
+    Case {
+        answer: Answered::Invalid,
+        ..case("paths", |scene| {
+            let names = ["../configmaps/web", "web/status", "web%2f", ".", ".."];
+            let mut reviews: Vec<_> = names.into_iter().flat_map(|name| named(scene, name)).collect();
+            for plural in ["deployments/web/status?", "../../../apis/apps/v1/deployments", ""] {
+                let mut deletion = deleted(scene, &scene.object("settings"));
+                deletion["request"]["resource"]["resource"] = json!(plural);
+                reviews.push(deletion);
             }
             reviews
-        };
-        resources.into_iter().flat_map(of).collect()
-    }),
-    case("helm", |scene| {
-        let [failed, pending, last] =
-            [("failed", 1), ("pending-upgrade", 2), ("deployed", 99)].map(|(status, version)| {
-                let mut secret = ghost(scene, &format!("sh.helm.release.v1.{}.v{version}", scene.ns()));
-                secret["kind"] = json!("Secret");
-                secret["type"] = json!(names::HELM_SECRET_TYPE);
-                with_label(secret, "status", status)
-            });
-        vec![
-            created(scene, &failed),
-            updated(scene, &failed, &evil(failed.clone())),
-            created(scene, &pending),
-            deleted(scene, &last),
-        ]
-    }),
-    case("flood", |scene| {
-        let all = (0..50).map(|number| ghost(scene, &format!("ghost-{number}")));
-        let web = || scene.object("settings");
-        all.flat_map(|ghost| {
-            let name = ghost["metadata"]["name"].clone();
-            let invented = with_label(web(), "flood", name.as_str().unwrap());
-            let mut real = evil(invented.clone());
-            real["data"]["flood"] = name;
-            [
-                created(scene, &ghost),
-                deleted(scene, &ghost),
-                updated(scene, &invented, &real),
-                updated(scene, &web(), &real),
-            ]
         })
-        .collect()
-    }),
+    },
+    told(
+        case("odd-names", |scene| {
+            ["web?x=y", "a b", "web,a=b", "#", "web&"]
+                .into_iter()
+                .flat_map(|name| named(scene, name))
+                .collect()
+        }),
+        &[("web", NOT_BELIEVED), ("a b", NOT_BELIEVED), ("#", NOT_BELIEVED)],
+    ),
+    told(
+        case("resources-that-are-not", |scene| {
+            let resources =
+                [("", "v1", "nothings"), ("", "v9", "configmaps"), ("evil.example", "v1", "evils")];
+            let of = |(group, version, plural): (&str, &str, &str)| {
+                let object = other_uid(scene.object("settings"));
+                let mut reviews = [created(scene, &object), deleted(scene, &object)];
+                for review in &mut reviews {
+                    review["request"]["resource"] =
+                        json!({"group": group, "version": version, "resource": plural});
+                }
+                reviews
+            };
+            resources.into_iter().flat_map(of).collect()
+        }),
+        &[("web", "is not believed and was left out: ")],
+    ),
+    told(
+        case("helm", |scene| {
+            let [failed, pending, last] =
+                [("failed", 1), ("pending-upgrade", 2), ("deployed", 99)].map(|(status, version)| {
+                    let mut secret = ghost(scene, &format!("sh.helm.release.v1.{}.v{version}", scene.ns()));
+                    secret["kind"] = json!("Secret");
+                    secret["type"] = json!(names::HELM_SECRET_TYPE);
+                    with_label(secret, "status", status)
+                });
+            vec![
+                created(scene, &failed),
+                updated(scene, &failed, &evil(failed.clone())),
+                created(scene, &pending),
+                deleted(scene, &last),
+            ]
+        }),
+        &[("sh.helm.release.v1.", NOT_BELIEVED)],
+    ),
+    told(
+        case("flood", |scene| {
+            let all = (0..50).map(|number| ghost(scene, &format!("ghost-{number}")));
+            let web = || scene.object("settings");
+            all.flat_map(|ghost| {
+                let name = ghost["metadata"]["name"].clone();
+                let invented = with_label(web(), "flood", name.as_str().unwrap());
+                let mut real = evil(invented.clone());
+                real["data"]["flood"] = name;
+                [
+                    created(scene, &ghost),
+                    deleted(scene, &ghost),
+                    updated(scene, &invented, &real),
+                    updated(scene, &web(), &real),
+                ]
+            })
+            .collect()
+        }),
+        &[("ghost-", NOT_BELIEVED)],
+    ),
 ];
 
 fn created(scene: &Scene<'_>, object: &Value) -> Value {
@@ -192,6 +229,13 @@ fn scaled(scene: &Scene<'_>, before: i64, after: i64) -> Value {
     review["request"]["resource"] = json!({"group": "apps", "version": "v1", "resource": "deployments"});
     review["request"]["subResource"] = json!("scale");
     review
+}
+
+/// Every write of an object with this name.
+fn named(scene: &Scene<'_>, name: &str) -> [Value; 3] {
+    let mut object = other_uid(scene.object("settings"));
+    object["metadata"]["name"] = json!(name);
+    [created(scene, &object), updated(scene, &object, &object), deleted(scene, &object)]
 }
 
 /// An object that never was.

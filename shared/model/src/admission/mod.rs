@@ -15,6 +15,7 @@ mod answer;
 mod decide;
 mod fence;
 mod patch;
+mod possible;
 mod request;
 mod sketch;
 mod warning;

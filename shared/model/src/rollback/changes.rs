@@ -118,7 +118,9 @@ impl<'a> Changes<'a> {
 
     /// Whether more than a claim says that the write took effect, and what it found.
     pub(super) fn is_certain(&self, entry: &Entry) -> bool {
-        !self.claims.contains(&entry.name) || entry.is_verified()
+        // That a name was free does not tell who took it.
+        let is_proven = entry.is_verified() && entry.header.operation != Operation::Create;
+        !self.claims.contains(&entry.name) || is_proven
     }
 
     /// Whether a record of the revision wrote the object with this uid.

@@ -155,7 +155,14 @@ impl Chain {
         };
         let disputed: Vec<_> =
             silent.into_iter().filter(|entry| entry.verified.is_none()).filter(tells).collect();
-        let dangling = lost.filter(|pointer| is_dangling(entries, pointer)).cloned();
+        let is_lost = lost.is_some_and(|pointer| is_dangling(entries, pointer));
+        // Whose record was made up knows nothing of the pointer either.
+        let is_checked = |entry: &Entry| {
+            let outcome = entry.verified.as_ref();
+            outcome.is_some_and(|outcome| !matches!(outcome, Verification::Refuted(_)))
+        };
+        let is_dangling = is_lost && entries.iter().any(|entry| sees_pointers(entry) && is_checked(entry));
+        let dangling = lost.filter(|_| is_dangling).cloned();
         let mut chain = Self {
             standings: Vec::with_capacity(entries.len()),
             disputed: disputed.iter().map(|entry| entry.name.clone()).collect(),
@@ -184,8 +191,12 @@ impl Chain {
                         chain.disputed.insert(entry.name.clone());
                         Standing::Pending
                     }
+                    (Standing::Aborted, None) if is_lost && sees_pointers(entry) => {
+                        chain.disputed.insert(entry.name.clone());
+                        Standing::Pending
+                    }
                     (Standing::Claimed, Some(Verification::Refuted(_))) => Standing::Aborted,
-                    (Standing::Aborted, _) if chain.dangling.is_some() => Standing::Claimed,
+                    (Standing::Aborted, Some(_)) if is_dangling && is_checked(entry) => Standing::Claimed,
                     (standing, _) => standing,
                 },
             };
@@ -217,10 +228,15 @@ fn is_beyond_check(entry: &Entry) -> bool {
     matches!(entry.verified, Some(Verification::Unverified(_)))
 }
 
-/// A scale does not see the object's labels: its records can tell nothing of the pointer.
+/// Whether none of the records that could know the pointer does.
 fn is_dangling(entries: &[Entry], pointer: &RecordName) -> bool {
     let known = |entry: &Entry| entry.name == *pointer || entry.header.undo.as_ref() == Some(pointer);
-    !entries.iter().any(known) && entries.iter().any(|entry| entry.header.operation != Operation::Scale)
+    !entries.iter().any(known) && entries.iter().any(sees_pointers)
+}
+
+/// A scale does not see the object's labels: its records can tell nothing of the pointer.
+fn sees_pointers(entry: &Entry) -> bool {
+    entry.header.operation != Operation::Scale
 }
 
 /// The standing of a record whose name no image carries.

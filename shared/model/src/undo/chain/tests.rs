@@ -147,13 +147,23 @@ fn nothing_is_concluded_from_an_object_that_cannot_be_read() {
 
 #[test]
 fn a_pointer_that_leads_nowhere_is_dangling_unless_it_was_there_before() {
-    let update = entry(1, Operation::Update, Some(("x", "7")), Some(name(9)));
-    let chain = |lost: u8| {
+    let chain = |lost: u8, verified: Option<Verification>| {
+        let update = entry(1, Operation::Update, Some(("x", "7")), Some(name(9)));
         let live = live("x", "9", Some(&name(lost)));
-        Chain::read(std::slice::from_ref(&update), &live, &BTreeSet::new(), Some(&name(lost))).dangling
+        Chain::read(&[Entry { verified, ..update }], &live, &BTreeSet::new(), Some(&name(lost)))
     };
-    assert_eq!(chain(8), Some(name(8)));
-    assert_eq!(chain(9), None);
+    let verified = || Some(Verification::Verified);
+    assert_eq!(chain(8, verified()).dangling, Some(name(8)));
+    assert_eq!(chain(9, verified()).dangling, None);
+    // Whoever makes up a record need not know what was there before.
+    let unknown = chain(8, None);
+    assert_eq!((unknown.dangling, unknown.standings), (None, vec![Pending]));
+    assert_eq!(unknown.disputed, BTreeSet::from([name(1)]));
+    let refuted = chain(8, Some(Verification::Refuted(String::new())));
+    assert_eq!(
+        (refuted.dangling, refuted.standings, refuted.disputed),
+        (None, vec![Aborted], BTreeSet::new())
+    );
 }
 
 #[test]
