@@ -5,6 +5,7 @@
 mod outages {
     mod apiserver;
     mod compacted;
+    mod fence;
     mod forgotten;
     mod watcher;
     mod webhook;

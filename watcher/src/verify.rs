@@ -23,8 +23,9 @@ pub(crate) async fn verify(
     entry: &Entry,
     record: &Record,
 ) -> Result<Verification, ApiError> {
+    let claimed = record.header.resource_version.as_deref();
     let creates = record.header.operation == Operation::Create;
-    let Some(claimed) = record.header.resource_version.as_deref().or(creates.then_some("")) else {
+    let Some(claimed) = claimed.or_else(|| creates.then_some("")) else {
         return Ok(Verification::Refuted("it names no revision of the object".to_owned()));
     };
     let object = &record.header.object;

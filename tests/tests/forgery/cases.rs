@@ -37,7 +37,7 @@ const fn told(case: Case, told: &'static [(&'static str, &'static str)]) -> Case
 
 const NOT_BELIEVED: &str = "is not believed and was left out: the server had stored something else";
 
-pub(super) const CASES: [Case; 18] = [
+pub(super) const CASES: [Case; 19] = [
     told(
         case("ghost", |scene| {
             let ghost = ghost(scene, "ghost");
@@ -74,6 +74,23 @@ pub(super) const CASES: [Case; 18] = [
         };
         vec![of("settings"), of("untouched"), of("web")]
     }),
+    // That the Deployment is of a kind that is ready by being there, in a version that is not.
+    told(
+        case("kind", |scene| {
+            let web = scene.object("web");
+            let mut reviews = [
+                created(scene, &web),
+                updated(scene, &web, &evil(web.clone())),
+                deleted(scene, &other_uid(web)),
+            ];
+            for review in &mut reviews {
+                review["request"]["kind"]["kind"] = json!("ConfigMap");
+                review["request"]["resource"]["version"] = json!("v9");
+            }
+            reviews.to_vec()
+        }),
+        &[("web", "is not believed and was left out: ")],
+    ),
     // That the release made `untouched`, by a chain that ends at the pointer that it really has.
     case("chain", |scene| {
         let real = scene.object("untouched");

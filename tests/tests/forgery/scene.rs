@@ -52,7 +52,7 @@ data: {a: b}
 impl<'a> Scene<'a> {
     pub(super) async fn healthy(stage: &'a Stage<'a>, name: &str) -> Result<Self> {
         let home = stage.home(name).await?;
-        home.apply(&(Stage::small("registry.example/ready:1", "hello")? + MORE), "").await?;
+        applied(&home, &(Stage::small("registry.example/ready:1", "hello")? + MORE)).await?;
         let mut objects = Vec::new();
         for (name, path) in OBJECTS {
             let path = format!("/{}", path.replace("NS", &home.name));
@@ -122,6 +122,11 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
+    /// A version whose image does not exist.
+    pub(super) async fn upgrade(&self) -> Result<()> {
+        applied(&self.home, &Stage::small("registry.example/missing:2", "bye")?).await
+    }
+
     pub(super) async fn status(&self) -> Result<ReleaseStatus> {
         Ok(self.home.release(&self.home.name).await?.status.unwrap_or_default())
     }
@@ -148,4 +153,9 @@ impl<'a> Scene<'a> {
         ensure!(differences.is_empty(), "{differences:#?}");
         Ok(())
     }
+}
+
+/// Where so much goes on side by side the webhook's time may be over before its record is stored.
+async fn applied(home: &Home<'_>, manifest: &str) -> Result<()> {
+    eventually("it is applied", PATIENCE, async || home.apply(manifest, "").await.map(Some)).await
 }
