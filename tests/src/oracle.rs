@@ -101,9 +101,16 @@ impl Court {
         if self.ended.insert(key, end.clone()) == Some(end) {
             return;
         }
-        let ended = std::mem::take(self.revision(&write.namespace));
-        if phase != "RolledBack" && !ended.restores.is_empty() {
-            let writes = ended.restores.join(", ");
+        let revision = self.revision(&write.namespace);
+        let restores = std::mem::take(&mut revision.restores);
+        if ["Healthy", "RolledBack"].contains(&phase.as_str()) {
+            revision.written.clear();
+        }
+        // A rollback that came to a halt says why.
+        let is_halted =
+            phase == "Held" && write.request.as_ref().is_some_and(|it| it["status"]["held"].is_object());
+        if phase != "RolledBack" && !is_halted && !restores.is_empty() {
+            let writes = restores.join(", ");
             self.violation(write, &format!("reports {phase} after it had written {writes}"));
         }
     }

@@ -15,7 +15,10 @@ async fn kubectl_rollout_status_takes_the_restored_version_for_a_success_and_the
     assert_eq!(healthy.phase, Some(Phase::Healthy), "{healthy:#?}");
     home.apply(&Stage::small("registry.example/missing:2", "bye").unwrap(), "").await.unwrap();
     let ready = format!("release/{}", home.name);
-    let not_yet = ["wait", "--for=condition=Ready", &ready, "--timeout=20s"];
+    // Of the revision before all this is true as well.
+    let begun = ["wait", "--for=jsonpath={.status.revision}=2", &ready, "--timeout=1m"];
+    home.kubectl(&begun).await.unwrap().success().unwrap();
+    let not_yet = ["wait", "--for=condition=Ready", &ready, "--timeout=10s"];
     let at_last = ["wait", "--for=condition=Stalled", &ready, "--timeout=3m"];
     let (rollout, wait_available, wait_release, wait_stalled) = tokio::join!(
         home.kubectl(&["rollout", "status", "deployment/web", "--timeout=3m"]),
@@ -23,9 +26,6 @@ async fn kubectl_rollout_status_takes_the_restored_version_for_a_success_and_the
         home.kubectl(&not_yet),
         home.kubectl(&at_last),
     );
-    for output in [&rollout, &wait_available, &wait_release, &wait_stalled] {
-        println!("{output:#?}");
-    }
     let rollout = rollout.unwrap().success().unwrap();
     assert!(rollout.stdout.contains("successfully rolled out"), "{rollout:?}");
     wait_available.unwrap().success().unwrap();
