@@ -10,11 +10,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use http::Request;
 use http_body_util::Full;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -23,7 +24,27 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 pub use crate::exchange::Answer;
-use crate::{certs::Pair, exchange};
+use crate::{Cluster, certs::Pair, exchange};
+
+/// Makes etcd forget every state but the present one, as the API server has it do with what is older than some minutes.
+pub async fn forget_history(cluster: &Cluster) -> Result<()> {
+    let args = cluster.etcd().spec().args.iter().filter_map(|arg| arg.to_str());
+    let url = args.filter_map(|arg| arg.strip_prefix("--listen-client-urls=http://")).next();
+    let address: SocketAddr = url.context("etcd listens nowhere")?.parse()?;
+    let present = etcd(address, "/v3/kv/range", &json!({"key": "AA=="})).await?;
+    let revision = &present["header"]["revision"];
+    etcd(address, "/v3/kv/compaction", &json!({"revision": revision, "physical": true})).await.map(drop)
+}
+
+async fn etcd(address: SocketAddr, path: &str, body: &Value) -> Result<Value> {
+    let request = Request::post(path)
+        .header("host", address.to_string())
+        .header("content-type", "application/json")
+        .body(Full::from(serde_json::to_vec(body)?))?;
+    let answer = exchange::send(TcpStream::connect(address).await?, request).await?;
+    ensure!(answer.status.is_success(), "etcd answers {}: {}", answer.status, answer.text());
+    Ok(serde_json::from_slice(&answer.body)?)
+}
 
 /// Speaks to the webhook directly, without an API server in between.
 #[derive(Clone)]
@@ -63,7 +84,7 @@ impl AdmissionClient {
     }
 
     /// Posts an `AdmissionReview` as the API server does.
-    pub async fn review(&self, path: &str, review: &serde_json::Value) -> Result<Answer> {
+    pub async fn review(&self, path: &str, review: &Value) -> Result<Answer> {
         self.post(path, "application/json", serde_json::to_vec(review)?).await
     }
 
@@ -86,6 +107,22 @@ impl AdmissionClient {
             timeout(PATIENCE, stream.read_to_end(&mut answer)).await.context("the server does not close")?;
         Ok(answer)
     }
+}
+
+/// What the API server would send for a write of alice's with kubectl, of a kind whose plural ends in an `s`.
+pub fn review(operation: &str, ns: &str, object: Option<&Value>, old: Option<&Value>) -> Value {
+    let present = object.or(old).unwrap_or(&Value::Null);
+    let [api_version, kind] = ["apiVersion", "kind"].map(|field| present[field].as_str().unwrap_or_default());
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": format!("{:032x}", rand::random::<u128>()),
+        "operation": operation, "name": present["metadata"]["name"], "namespace": ns, "dryRun": false,
+        "kind": { "group": group, "version": version, "kind": kind },
+        "resource": { "group": group, "version": version, "resource": format!("{}s", kind.to_lowercase()) },
+        "userInfo": { "username": "alice", "groups": ["system:authenticated"] },
+        "options": { "fieldManager": "kubectl" },
+        "object": object, "oldObject": old,
+    }})
 }
 
 /// Longer than any of the webhook's own limits.

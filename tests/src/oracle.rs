@@ -55,6 +55,8 @@ struct Court {
     witness: Witness,
     /// By namespace.
     revisions: BTreeMap<String, Revision>,
+    /// The last revision that ended, and how, by namespace and name of the Release.
+    ended: BTreeMap<(String, String), (Option<u64>, String)>,
 }
 
 impl Court {
@@ -96,9 +98,22 @@ impl Court {
         if !["Healthy", "RolledBack", "Held", "Notified"].contains(&phase.as_str()) {
             return;
         }
-        let ended = std::mem::take(self.revision(&write.namespace));
-        if phase != "RolledBack" && !ended.restores.is_empty() {
-            let writes = ended.restores.join(", ");
+        let key = (write.namespace.clone(), write.name.clone());
+        let number = write.request.as_ref().and_then(|it| it.pointer("/status/revision")?.as_u64());
+        let end = (number, phase.clone());
+        if self.ended.insert(key, end.clone()) == Some(end) {
+            return;
+        }
+        let revision = self.revision(&write.namespace);
+        let restores = std::mem::take(&mut revision.restores);
+        if ["Healthy", "RolledBack"].contains(&phase.as_str()) {
+            revision.written.clear();
+        }
+        // A rollback that came to a halt says why.
+        let is_halted =
+            phase == "Held" && write.request.as_ref().is_some_and(|it| it["status"]["held"].is_object());
+        if phase != "RolledBack" && !is_halted && !restores.is_empty() {
+            let writes = restores.join(", ");
             self.violation(write, &format!("reports {phase} after it had written {writes}"));
         }
     }

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
 
 mod bad_input {
-    mod forged;
     mod garbage;
     mod refused;
     mod reviews;
@@ -15,7 +14,6 @@ use std::time::Duration;
 use anyhow::Result;
 use backout_model::release::{Phase, Release, ReleaseStatus};
 use kube::Api;
-use serde_json::{Value, json};
 use system_tests::{Cluster, User, eventually};
 
 /// The status of the namespace's own release once its first revision is healthy; fails if that takes too long.
@@ -31,17 +29,3 @@ async fn healthy(cluster: &Cluster, ns: &str) -> Result<ReleaseStatus> {
 
 /// Settle 5 s and soak 10 s, their seconds rounded up, and half as much again for a busy machine.
 const USUAL: Duration = Duration::from_secs(30);
-
-/// What the API server would send for a write of alice's.
-fn review(operation: &str, ns: &str, object: Option<&Value>, old: Option<&Value>) -> Value {
-    let name = &object.or(old).unwrap()["metadata"]["name"];
-    let uid = format!("{:032x}", rand::random::<u128>());
-    json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-        "uid": uid, "operation": operation, "name": name, "namespace": ns, "dryRun": false,
-        "kind": { "group": "", "version": "v1", "kind": "ConfigMap" },
-        "resource": { "group": "", "version": "v1", "resource": "configmaps" },
-        "userInfo": { "username": "alice", "groups": ["system:authenticated"] },
-        "options": { "fieldManager": "kubectl" },
-        "object": object, "oldObject": old,
-    }})
-}

@@ -4,6 +4,8 @@
 
 mod outages {
     mod apiserver;
+    mod compacted;
+    mod fence;
     mod forgotten;
     mod watcher;
     mod webhook;

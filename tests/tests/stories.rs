@@ -9,45 +9,36 @@ mod stories {
 use anyhow::Result;
 use backout_model::release::Phase;
 use system_tests::{
-    Backout, demo, oracle,
-    stories::{self as told, Quiet, Report, Stage},
+    oracle,
+    stories::{self as told, Report, Stage},
 };
-use tokio::sync::OnceCell;
 
 #[tokio::test]
 async fn a_good_release_becomes_healthy_and_a_bad_upgrade_of_it_is_rolled_back() {
-    let stage = stage().await;
+    let stage = Stage::shared().await.unwrap();
     let reports = audited(&stage, "shop", told::shop(&stage).await).await;
     assert_outcomes(&reports, &[Phase::Healthy, Phase::RolledBack]);
 }
 
 #[tokio::test]
 async fn a_failed_first_install_is_taken_down_again() {
-    let stage = stage().await;
+    let stage = Stage::shared().await.unwrap();
     let report = audited(&stage, "first", told::failed_install(&stage).await).await;
     assert_outcomes(&[report], &[Phase::RolledBack]);
 }
 
 #[tokio::test]
 async fn a_crashing_helm_upgrade_is_rolled_back_and_a_waiting_helm_is_told_the_verdict() {
-    let stage = stage().await;
+    let stage = Stage::shared().await.unwrap();
     let reports = audited(&stage, "web", told::helm(&stage).await).await;
     assert_outcomes(&reports, &[Phase::RolledBack, Phase::RolledBack]);
 }
 
 #[tokio::test]
 async fn the_replicas_of_an_autoscaler_survive_a_rollback() {
-    let stage = stage().await;
+    let stage = Stage::shared().await.unwrap();
     let report = audited(&stage, "queue", told::autoscaler(&stage).await).await;
     assert_outcomes(&[report], &[Phase::RolledBack]);
-}
-
-/// A stage on the shared cluster, with names of its own.
-async fn stage() -> Stage<'static> {
-    static DEFINED: OnceCell<()> = OnceCell::const_new();
-    let (cluster, backout) = Backout::shared().unwrap();
-    DEFINED.get_or_try_init(|| demo::definitions(cluster)).await.unwrap();
-    Stage { cluster, backout, tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) }
 }
 
 /// Checks all writes of the watcher after a story, which must have seen it restore something.

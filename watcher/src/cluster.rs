@@ -47,7 +47,7 @@ impl Cluster {
 
     /// The object as it is now, by a quorum read.
     pub(crate) async fn live(&self, object: &ObjectRef) -> Live {
-        match self.call("GET", object, requests(object).get(&object.key.name, &GetParams::default())).await {
+        match self.call("GET", object, requests(object).get(&segment(object), &GetParams::default())).await {
             Ok(found) => Live::Present(found),
             Err(error) if error.is(Class::NotFound) => Live::Absent,
             Err(error) => Live::Unreadable(error.to_string()),
@@ -72,7 +72,7 @@ impl Cluster {
         let params = ListParams::default()
             .at(resource_version)
             .matching(VersionMatch::Exact)
-            .fields(&format!("metadata.name={}", object.key.name));
+            .fields(&format!("metadata.name={}", selected(&object.key.name)));
         let list = self.call("LIST", object, requests(object).list(&params)).await?;
         Ok(first(list, object))
     }
@@ -110,7 +110,7 @@ impl Cluster {
     }
 
     pub(crate) async fn replace(&self, object: &ObjectRef, body: &Value) -> Result<(), ApiError> {
-        self.write("PUT", object, requests(object).replace(&object.key.name, &ours(), bytes(body))).await
+        self.write("PUT", object, requests(object).replace(&segment(object), &ours(), bytes(body))).await
     }
 
     /// Sets `metadata.managedFields` of the object at `resource_version`: a `replace` of the resourceVersion makes
@@ -132,7 +132,7 @@ impl Cluster {
         let params =
             PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let owned =
-            self.call("PATCH", object, requests(object).patch(&object.key.name, &params, &patch)).await?;
+            self.call("PATCH", object, requests(object).patch(&segment(object), &params, &patch)).await?;
         let is_as_before = Image(&owned).resource_version() == Some(resource_version);
         Ok(if is_as_before { Owned::AsBefore } else { Owned::Anew })
     }
@@ -151,7 +151,7 @@ impl Cluster {
             }),
             ..DeleteParams::default()
         };
-        self.write("DELETE", object, requests(object).delete(&object.key.name, &params)).await
+        self.write("DELETE", object, requests(object).delete(&segment(object), &params)).await
     }
 
     async fn write(
@@ -188,6 +188,19 @@ fn requests(object: &ObjectRef) -> Request {
     let root = if object.key.group.is_empty() { "/api" } else { "/apis" };
     let scope = object.key.namespace.as_ref().map(|ns| format!("/namespaces/{ns}")).unwrap_or_default();
     Request::new(format!("{root}/{}{scope}/{}", object.api_version(), object.key.resource))
+}
+
+/// The object's name in a path: roles and bindings have names with any characters but `/` and `%`.
+fn segment(object: &ObjectRef) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
+    let escaped =
+        |byte: u8| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    object.key.name.bytes().map(escaped).collect()
+}
+
+/// A value in a field selector: apimachinery fields.EscapeValue.
+fn selected(name: &str) -> String {
+    name.replace('\\', r"\\").replace(',', r"\,").replace('=', r"\=")
 }
 
 fn ours() -> PostParams {

@@ -160,10 +160,18 @@ async fn track(
     cut: Position,
     noted: &BTreeSet<RecordName>,
 ) -> Result<Option<Track>, ApiError> {
-    let live = match entries.first().filter(|_| object.key.name.is_empty()) {
+    let mut live = match entries.first().filter(|_| object.key.name.is_empty()) {
         Some(create) => context.cluster.tagged(&object, create.name.as_str()).await,
         None => context.cluster.live(&object).await,
     };
+    // Not every record is true: one may name a version that never was.
+    let versions: BTreeSet<_> = entries.iter().map(|entry| &entry.header.object.version).collect();
+    for version in versions {
+        if live == Live::Absent && *version != object.version && !object.key.name.is_empty() {
+            object.version.clone_from(version);
+            live = context.cluster.live(&object).await;
+        }
+    }
     if let (Live::Present(live), true) = (&live, object.key.name.is_empty()) {
         object.key.name = Image(live).meta("name").unwrap_or_default().to_owned();
     }
@@ -173,7 +181,16 @@ async fn track(
     }
     links.carried.extend(noted.iter().cloned());
     let chain = Chain::read(&entries, &live, &links.carried, links.lost.as_ref());
-    Ok(Some(Track { object, entries, chain, live }))
+    let mut track = Track { object, entries, chain, live };
+    let as_written = track.effective().last().map(|last| last.header.object.clone());
+    if let Some(as_written) = as_written.filter(|it| it.version != track.object.version) {
+        track.object.version = as_written.version;
+        track.live = context.cluster.live(&track.object).await;
+    }
+    if let Live::Present(live) = &track.live {
+        Image(live).kind().clone_into(&mut track.object.kind);
+    }
+    Ok(Some(track))
 }
 
 async fn links(context: &Context, entries: &[Entry], live: &Live) -> Result<Links, ApiError> {

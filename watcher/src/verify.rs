@@ -1,7 +1,7 @@
 //! The exact-revision check: what a record claims an object was, the server must have stored itself.
 
 use backout_model::{
-    object::{ObjectRef, Position},
+    object::{Image, ObjectRef},
     undo::{
         Operation, Record,
         chain::{Entry, Verification},
@@ -12,48 +12,61 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 
-/// Compares the before-image of `record` with the server's own history. An error means that nothing was learnt.
+/// Compares the before-image of `record` with what the server had stored when the record was made. An error means that
+/// nothing was learnt.
+///
+/// A write that commits is compared with the very revision that the webhook was shown: the object has it still at the
+/// record's own position. That is recent, where the object's last write may be long forgotten; and a state that once
+/// was, and was not any more, bears nothing out.
 pub(crate) async fn verify(
     cluster: &Cluster,
     entry: &Entry,
     record: &Record,
 ) -> Result<Verification, ApiError> {
-    let Some(resource_version) = &record.header.resource_version else {
+    let claimed = record.header.resource_version.as_deref();
+    let creates = record.header.operation == Operation::Create;
+    let Some(claimed) = claimed.or_else(|| creates.then_some("")) else {
         return Ok(Verification::Refuted("it names no revision of the object".to_owned()));
     };
-    // The server would wait for such a revision, and nobody can have seen it.
-    if Position::parse(resource_version).is_none_or(|revision| revision > entry.position) {
-        return Ok(Verification::Refuted(format!(
-            "it is older than the revision {resource_version} it names"
-        )));
-    }
     let object = &record.header.object;
-    let stored = match cluster.at(object, resource_version).await {
+    let stored = match cluster.at(object, &entry.position.to_string()).await {
         Ok(stored) => stored,
         Err(error) if error.is(Class::Gone) => {
             return Ok(Verification::Unverified(format!(
-                "the server has forgotten revision {resource_version}"
+                "the server has forgotten revision {}",
+                entry.position
             )));
         }
-        // A kind that is gone, an RV from the future: the server does not know such a state.
+        // A kind that is gone, or never was: the server does not know such a state.
         Err(error) if error.is(Class::NotFound) || error.is(Class::Rejected) => {
             return Ok(Verification::Refuted(error.message));
         }
         Err(error) => return Err(error),
     };
-    let agree = stored.as_ref().is_some_and(|stored| agrees(stored, record, object));
+    if creates {
+        return Ok(match stored {
+            None => Verification::Verified,
+            Some(_) => Verification::Refuted("the object was there when it was made".to_owned()),
+        });
+    }
+    let agree = stored.as_ref().is_some_and(|stored| {
+        Image(stored).resource_version() == Some(claimed) && agrees(stored, record, object)
+    });
     tracing::debug!(record = %entry.name, agree, "compared a before-image with the server's history");
     Ok(if agree {
         Verification::Verified
     } else {
-        Verification::Refuted(format!("the server had stored something else at revision {resource_version}"))
+        Verification::Refuted(format!(
+            "the server had stored something else than revision {claimed} with this content when it was made"
+        ))
     })
 }
 
 fn agrees(stored: &Value, record: &Record, object: &ObjectRef) -> bool {
     match (record.header.operation, record.header.replicas) {
         (Operation::Scale, Some(replicas)) => {
-            stored.pointer("/spec/replicas").and_then(Value::as_i64) == Some(replicas.before)
+            Image(stored).uid() == record.header.uid.as_deref()
+                && stored.pointer("/spec/replicas").and_then(Value::as_i64) == Some(replicas.before)
         }
         _ => record.body.before.as_ref().is_some_and(|before| {
             let mut before = before.clone();

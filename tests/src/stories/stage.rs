@@ -12,10 +12,13 @@ use kube::{
     Api,
     api::{ObjectMeta, PostParams},
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep},
+};
 
-use super::{Snapshot, Tell};
-use crate::{Backout, Cluster, Output, User};
+use super::{Quiet, Snapshot, Tell};
+use crate::{Backout, Cluster, Output, User, demo};
 
 /// The cluster with Backout in it, and someone to tell.
 pub struct Stage<'a> {
@@ -41,6 +44,16 @@ pub struct Home<'a> {
 /// The person of the stories.
 pub(super) const ALICE: User<'static> = User::Named("alice");
 
+impl Stage<'static> {
+    /// A stage on the shared cluster, with names of its own and nobody to tell.
+    pub async fn shared() -> Result<Self> {
+        static DEFINED: OnceCell<()> = OnceCell::const_new();
+        let (cluster, backout) = Backout::shared()?;
+        DEFINED.get_or_try_init(|| demo::definitions(cluster)).await?;
+        Ok(Self { cluster, backout, tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) })
+    }
+}
+
 impl<'a> Stage<'a> {
     /// A namespace that opted in.
     pub async fn home(&'a self, name: &str) -> Result<Home<'a>> {
@@ -65,6 +78,12 @@ impl<'a> Stage<'a> {
         // Pods are refused until the account exists that they run as by default.
         home.admin(&["wait", "--for=create", "serviceaccount/default", "--timeout=30s"]).await?.success()?;
         Ok(home)
+    }
+
+    /// A Deployment, its settings, and a ConfigMap that never changes.
+    pub fn small(image: &str, greeting: &str) -> Result<String> {
+        let manifest = std::fs::read_to_string(Self::file("small.yaml"))?;
+        Ok(manifest.replace("IMAGE", image).replace("GREETING", greeting))
     }
 
     /// The path of a file of the stories.

@@ -2,9 +2,10 @@
 
 use backout_model::names;
 use serde_json::{Value, json};
-use system_tests::{Backout, Output, TestNamespace, User, faults::AdmissionClient};
-
-use super::super::review;
+use system_tests::{
+    Backout, Output, TestNamespace, User,
+    faults::{AdmissionClient, review},
+};
 
 #[tokio::test]
 async fn each_malformed_request_is_answered_and_the_same_process_goes_on() {

@@ -9,12 +9,12 @@ use backout_model::{
 use serde_json::{Map, Value};
 use system_tests::{
     oracle,
-    stories::{Home, Snapshot},
+    stories::{Home, Snapshot, Stage},
 };
 
 #[tokio::test]
 async fn a_healthy_release_differs_from_the_same_one_without_backout_by_three_labels_only() {
-    let stage = super::super::stage().await;
+    let stage = Stage::shared().await.unwrap();
     let (with, without) = (stage.home("with").await.unwrap(), stage.bystander("without").await.unwrap());
     for home in [&with, &without] {
         home.kubectl(&["apply", "-f", "./shop-v1.yaml"]).await.unwrap().success().unwrap();

@@ -5,6 +5,7 @@ use serde_json::{Value, value::RawValue};
 use super::{
     fence::{self, Stance},
     patch::Patch,
+    possible,
     request::{Invalid, Request},
     sketch::Sketch,
     warning::Warning,
@@ -117,6 +118,7 @@ pub fn triage<'a>(request: &'a Request<'a>, deployers: &Deployers) -> Result<Tri
     }
     let new = (verb != Verb::Delete).then(|| sketch(request, request.object, "object")).transpose()?;
     let old = (verb != Verb::Create).then(|| sketch(request, request.old_object, "oldObject")).transpose()?;
+    possible::check(request, old.iter().chain(&new).map(Sketch::image))?;
     let Belongs { join, own } = match belongs(request, verb, old.as_ref(), new.as_ref(), deployers) {
         Ok(belongs) => belongs,
         Err(exempt) => return Ok(Triage::Pass(Pass::Exempt(exempt))),

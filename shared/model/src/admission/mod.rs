@@ -17,6 +17,7 @@ mod capture;
 mod decide;
 mod fence;
 mod patch;
+mod possible;
 mod request;
 mod sketch;
 mod warning;

@@ -199,6 +199,14 @@ pub enum Invalid {
         /// `object` or `oldObject`.
         field: &'static str,
     },
+    /// There can be no such object.
+    #[error("the {field} {value:?} cannot be an object's")]
+    Impossible {
+        /// What is wrong with the object.
+        field: &'static str,
+        /// What the request says.
+        value: String,
+    },
     /// The object is none.
     #[error("the {field} cannot be read: {source}")]
     Object {

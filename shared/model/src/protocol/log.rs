@@ -12,7 +12,7 @@ use crate::{
     rollback::Track,
     undo::{
         Operation,
-        chain::{Entry, IN_FLIGHT, Standing},
+        chain::{Entry, IN_FLIGHT, Standing, Verification},
     },
 };
 
@@ -37,6 +37,14 @@ impl Step<'_> {
                 }
                 _ if entry.owner.is_none() && seen.uid.is_some() => {
                     Some((Duration::ZERO, entry.age, Effect::Adopt(entry.name.clone())))
+                }
+                // Kept for as long as the revision may be rolled back: people are told then.
+                Standing::Aborted
+                    if !entry.header.operation.leaves_pointer()
+                        && matches!(entry.verified, Some(Verification::Refuted(_)))
+                        && phase.is_some_and(|it| it.is_undecided() || it == Phase::RollingBack) =>
+                {
+                    None
                 }
                 Standing::Aborted => Some((IN_FLIGHT, entry.age, Effect::Collect(Spent::from(entry)))),
                 Standing::Confirmed | Standing::Claimed if self.is_to_be_verified(track, entry) => {

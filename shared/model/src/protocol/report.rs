@@ -7,6 +7,7 @@ use crate::{
     health::{Judgement, Verdict, reasons},
     object::ObjectRef,
     release::{Failure, Past, Phase, ReleaseStatus, Subject, Unrestored, condition},
+    undo::chain::Entry,
 };
 
 /// The client marked its own transaction as failed.
@@ -92,7 +93,13 @@ pub(super) fn problems(seen: &Observed) -> Vec<String> {
             track.object
         ))
     });
-    seen.problems.iter().cloned().chain(dangling).take(LISTED).collect()
+    let forged = seen.tracks.iter().flat_map(|track| {
+        let told = |(entry, why): (&Entry, &str)| {
+            format!("The undo record {} of {} is not believed: {why}.", entry.name, track.object)
+        };
+        track.forged().map(told).collect::<Vec<_>>()
+    });
+    seen.problems.iter().cloned().chain(dangling).chain(forged).take(LISTED).collect()
 }
 
 /// The first of a list that may be long, each of them short, and how many more there are.

@@ -27,6 +27,8 @@ pub(super) struct Changes<'a> {
     pub(super) uncertain: bool,
     /// The last records up to the cut: of all, and of those that took effect. The one may be collected before the other.
     pub(super) last: BTreeSet<&'a RecordName>,
+    /// A record that is still to be checked, and may tell what became of the object.
+    pub(super) disputed: Option<&'a RecordName>,
     /// The first record after the cut that took effect.
     pub(super) next: Option<&'a Entry>,
     /// See [`crate::undo::chain::Chain::dangling`].
@@ -41,7 +43,7 @@ impl<'a> Changes<'a> {
             object: &track.object,
             live: &track.live,
             records: Vec::new(),
-            refuted: Vec::new(),
+            refuted: track.forged().filter(|(entry, _)| entry.position <= cut).collect(),
             uncertain: track
                 .records()
                 .any(|(entry, standing)| entry.position <= cut && standing == Standing::Pending),
@@ -55,6 +57,7 @@ impl<'a> Changes<'a> {
             .map(|entry| &entry.name)
             .collect(),
             next: track.effective().find(|entry| entry.position > cut),
+            disputed: track.chain.disputed.iter().next(),
             dangling: track.chain.dangling.as_ref(),
         };
         let effective =
@@ -116,7 +119,9 @@ impl<'a> Changes<'a> {
 
     /// Whether more than a claim says that the write took effect, and what it found.
     pub(super) fn is_certain(&self, entry: &Entry) -> bool {
-        !self.claims.contains(&entry.name) || entry.is_verified()
+        // That a name was free does not tell who took it.
+        let is_proven = entry.is_verified() && entry.header.operation != Operation::Create;
+        !self.claims.contains(&entry.name) || is_proven
     }
 
     /// Whether a record of the revision wrote the object with this uid.

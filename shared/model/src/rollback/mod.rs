@@ -15,7 +15,7 @@ use crate::{
     health::Live,
     names::RecordName,
     object::{ObjectRef, Position},
-    undo::chain::{Chain, Entry, Standing},
+    undo::chain::{Chain, Entry, Standing, Verification},
 };
 
 /// One object of a release with its records since the last healthy revision, oldest first, and what the server says of
@@ -41,6 +41,24 @@ impl Track {
     /// The records that took effect, as far as is known, oldest first.
     pub fn effective(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.records().filter(|(_, standing)| standing.took_effect()).map(|(entry, _)| entry)
+    }
+
+    /// The deletions and scales that the server's history refutes, and why: reviews that no API server sent. A call of one
+    /// write that began with a stale object is no forgery: another call of the same write was right.
+    pub fn forged(&self) -> impl Iterator<Item = (&Entry, &str)> {
+        let is_of_same = |entry: &Entry, other: &Entry| {
+            other.header.operation == entry.header.operation && other.header.uid == entry.header.uid
+        };
+        self.records().filter_map(move |(entry, standing)| match &entry.verified {
+            Some(Verification::Refuted(why))
+                if standing == Standing::Aborted
+                    && !entry.header.operation.leaves_pointer()
+                    && !self.effective().any(|other| is_of_same(entry, other)) =>
+            {
+                Some((entry, why.as_str()))
+            }
+            _ => None,
+        })
     }
 
     /// Leaves only the records for which `keep` holds.

@@ -172,6 +172,9 @@ fn doubt(
     schemas: &Schemas,
     options: Options,
 ) -> Option<Doubt> {
+    if let Some(record) = changes.disputed {
+        return Some(Doubt::Passing(format!("its undo record {record} is not checked yet")));
+    }
     if let Some(pointer) = changes.dangling {
         return Some(Doubt::Lasting(format!(
             "its label {} leads to an undo record that does not exist ({pointer}): what it was before cannot be told",

@@ -98,8 +98,9 @@ pub enum Standing {
     /// It committed: the object carries its name, or carried it when a later write was made that committed or whose
     /// before-image is verified.
     Confirmed,
-    /// It seems to have committed: the object is gone, or has the replicas, or another record says so that nobody can
-    /// check any more. Anyone who can reach the webhook could have made it up.
+    /// It seems to have committed: the object is gone, or has the replicas, and what it found was there before, or nobody
+    /// can check any more; or another record says so that nobody can check. Whoever could see all that could have made it
+    /// up.
     Claimed,
     /// It may still commit, or the record that tells is still to be verified.
     Pending,
@@ -121,7 +122,7 @@ pub struct Chain {
     pub standings: Vec<Standing>,
     /// An undo pointer on the live object from which no way leads to the records.
     pub dangling: Option<RecordName>,
-    /// Records that alone tell of others, and are not verified yet: to be done at once.
+    /// Records that alone tell of others, or of themselves, and are not verified yet: to be done at once.
     pub disputed: BTreeSet<RecordName>,
 }
 
@@ -154,11 +155,23 @@ impl Chain {
         };
         let disputed: Vec<_> =
             silent.into_iter().filter(|entry| entry.verified.is_none()).filter(tells).collect();
-        let dangling = lost.filter(|pointer| is_dangling(entries, pointer)).cloned();
-        let standings = entries.iter().enumerate().map(|(index, entry)| {
+        let is_lost = lost.is_some_and(|pointer| is_dangling(entries, pointer));
+        // Whose record was made up knows nothing of the pointer either.
+        let is_checked = |entry: &Entry| {
+            let outcome = entry.verified.as_ref();
+            outcome.is_some_and(|outcome| !matches!(outcome, Verification::Refuted(_)))
+        };
+        let is_dangling = is_lost && entries.iter().any(|entry| sees_pointers(entry) && is_checked(entry));
+        let dangling = lost.filter(|_| is_dangling).cloned();
+        let mut chain = Self {
+            standings: Vec::with_capacity(entries.len()),
+            disputed: disputed.iter().map(|entry| entry.name.clone()).collect(),
+            dangling,
+        };
+        for (index, entry) in entries.iter().enumerate() {
             let later = entries.get(index + 1..).unwrap_or_default();
             let names = |other: &&Entry| other.header.undo.as_ref() == Some(&entry.name);
-            match live {
+            let standing = match live {
                 // Nobody but the watcher can say so, and it saw what it says.
                 _ if entry.header.captured => Standing::Confirmed,
                 _ if known.contains(&entry.name) && entry.header.operation.leaves_pointer() => {
@@ -174,15 +187,24 @@ impl Chain {
                 }
                 // Without a pointer, what was there before cannot be told from what was made of it.
                 _ if index == 0 && object.is_some_and(|object| is_made(entry, object)) => Standing::Claimed,
-                _ => match standing(entry, later, object) {
-                    Standing::Aborted if dangling.is_some() => Standing::Claimed,
-                    standing => standing,
+                _ => match (standing(entry, later, object), &entry.verified) {
+                    // It says what is there now, as whoever made it up could see. Was it there before?
+                    (Standing::Claimed, None) => {
+                        chain.disputed.insert(entry.name.clone());
+                        Standing::Pending
+                    }
+                    (Standing::Aborted, None) if is_lost && sees_pointers(entry) => {
+                        chain.disputed.insert(entry.name.clone());
+                        Standing::Pending
+                    }
+                    (Standing::Claimed, Some(Verification::Refuted(_))) => Standing::Aborted,
+                    (Standing::Aborted, Some(_)) if is_dangling && is_checked(entry) => Standing::Claimed,
+                    (standing, _) => standing,
                 },
-            }
-        });
-        let standings = standings.collect();
-        let disputed = disputed.into_iter().map(|entry| entry.name.clone()).collect();
-        Self { standings, dangling, disputed }
+            };
+            chain.standings.push(standing);
+        }
+        chain
     }
 }
 
@@ -208,10 +230,15 @@ fn is_beyond_check(entry: &Entry) -> bool {
     matches!(entry.verified, Some(Verification::Unverified(_)))
 }
 
-/// A scale does not see the object's labels: its records can tell nothing of the pointer.
+/// Whether none of the records that could know the pointer does.
 fn is_dangling(entries: &[Entry], pointer: &RecordName) -> bool {
     let known = |entry: &Entry| entry.name == *pointer || entry.header.undo.as_ref() == Some(pointer);
-    !entries.iter().any(known) && entries.iter().any(|entry| entry.header.operation != Operation::Scale)
+    !entries.iter().any(known) && entries.iter().any(sees_pointers)
+}
+
+/// A scale does not see the object's labels: its records can tell nothing of the pointer.
+fn sees_pointers(entry: &Entry) -> bool {
+    entry.header.operation != Operation::Scale
 }
 
 /// The standing of a record whose name no image carries.

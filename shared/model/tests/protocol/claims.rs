@@ -50,6 +50,21 @@ fn a_bad_upgrade_beside_claims_is_rolled_back_and_nothing_else() {
     assert_eq!(world.records(), 0);
 }
 
+/// Otherwise what fails would be called deleted, and the release healthy.
+#[test]
+fn an_object_that_fails_is_not_excused_by_the_claim_that_another_one_was_deleted() {
+    let mut world = healthy();
+    let before = world.state();
+    bad_upgrade(&mut world);
+    world.forge_deletion("Job", "migrate");
+    world.forge_deletion("ConfigMap", "a");
+    world.run(700, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack), "{:#?}", world.status);
+    let told: Vec<_> = world.status.unrestored.iter().map(|it| it.object.name.as_str()).collect();
+    assert_eq!(told, ["a", "migrate"]);
+    assert_eq!((world.state(), world.records()), (before, 0));
+}
+
 /// Then a rollback is held: that much is in their power, where the webhook does not authenticate its callers.
 #[test]
 fn claims_of_a_time_that_the_server_has_forgotten_fail_no_release_and_delete_nothing() {

@@ -84,3 +84,39 @@ fn metadata_that_would_take_far_more_memory_than_text_is_invalid() {
     assert_eq!(with("managedFields", bomb()), Ok(()));
     assert_eq!(with("annotations", json!({"applied": bomb().to_string()})), Ok(()));
 }
+
+#[test]
+fn a_request_about_an_object_that_cannot_be_is_invalid() {
+    let with = |pointer: &str, value: &str| {
+        let mut review = update(&deployment(&json!({}), 1), &deployment(&json!({}), 2));
+        *review.pointer_mut(pointer).unwrap() = json!(value);
+        let body = review.to_string();
+        triage(&parse(body.as_bytes()).unwrap(), &Deployers::default())
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    for (pointer, value, wrong) in [
+        ("/request/resource/group", "apps/v1", "API group"),
+        ("/request/resource/version", "", "API version"),
+        ("/request/resource/version", "v1/..", "API version"),
+        ("/request/resource/resource", "", "resource"),
+        ("/request/resource/resource", "deployments/web", "resource"),
+        ("/request/resource/resource", "deployments?", "resource"),
+        ("/request/namespace", "shop/..", "namespace"),
+        ("/request/namespace", "other", "second namespace"),
+        ("/request/object/metadata/namespace", "other", "second namespace"),
+        ("/request/object/metadata/name", "other", "second name"),
+        ("/request/oldObject/metadata/name", "..", "name"),
+        ("/request/oldObject/metadata/name", "web/status", "name"),
+        ("/request/oldObject/metadata/name", "web%2f", "name"),
+        ("/request/oldObject/metadata/name", "web\n", "name"),
+    ] {
+        let error = with(pointer, value).unwrap_err();
+        assert!(
+            error.starts_with(&format!("the {wrong} ")) && error.ends_with("cannot be an object's"),
+            "{error}"
+        );
+    }
+    assert_eq!(with("/request/resource/group", "a-b.example"), Ok(()));
+    assert_eq!(with("/request/resource/resource", "a-b1"), Ok(()));
+}

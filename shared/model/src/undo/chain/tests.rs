@@ -64,6 +64,10 @@ fn old(mut entry: Entry) -> Entry {
     entry
 }
 
+fn checked(entry: Entry) -> Entry {
+    Entry { verified: Some(Verification::Verified), ..entry }
+}
+
 fn read(entries: &[Entry], live: &Live) -> Vec<Standing> {
     Chain::read(entries, live, &BTreeSet::new(), None).standings
 }
@@ -112,7 +116,7 @@ fn a_create_whose_name_is_taken_by_an_older_object_is_aborted() {
 
 #[test]
 fn a_delete_is_claimed_when_the_object_is_gone_or_terminating_or_another() {
-    let delete = entry(1, Operation::Delete, Some(("x", "7")), None);
+    let delete = checked(entry(1, Operation::Delete, Some(("x", "7")), None));
     let delete = std::slice::from_ref(&delete);
     assert_eq!(read(delete, &Live::Absent), [Claimed]);
     assert_eq!(read(delete, &live("y", "9", None)), [Claimed]);
@@ -127,7 +131,7 @@ fn a_delete_is_claimed_when_the_object_is_gone_or_terminating_or_another() {
 #[test]
 fn a_scale_is_claimed_by_where_the_replicas_went() {
     let scale = |n, before, after| {
-        let mut scale = entry(n, Operation::Scale, Some(("x", &format!("{n}"))), None);
+        let mut scale = checked(entry(n, Operation::Scale, Some(("x", &format!("{n}"))), None));
         scale.header.replicas = Some(Replicas { before, after });
         scale
     };
@@ -144,13 +148,23 @@ fn nothing_is_concluded_from_an_object_that_cannot_be_read() {
 
 #[test]
 fn a_pointer_that_leads_nowhere_is_dangling_unless_it_was_there_before() {
-    let update = entry(1, Operation::Update, Some(("x", "7")), Some(name(9)));
-    let chain = |lost: u8| {
+    let chain = |lost: u8, verified: Option<Verification>| {
+        let update = entry(1, Operation::Update, Some(("x", "7")), Some(name(9)));
         let live = live("x", "9", Some(&name(lost)));
-        Chain::read(std::slice::from_ref(&update), &live, &BTreeSet::new(), Some(&name(lost))).dangling
+        Chain::read(&[Entry { verified, ..update }], &live, &BTreeSet::new(), Some(&name(lost)))
     };
-    assert_eq!(chain(8), Some(name(8)));
-    assert_eq!(chain(9), None);
+    let verified = || Some(Verification::Verified);
+    assert_eq!(chain(8, verified()).dangling, Some(name(8)));
+    assert_eq!(chain(9, verified()).dangling, None);
+    // Whoever makes up a record need not know what was there before.
+    let unknown = chain(8, None);
+    assert_eq!((unknown.dangling, unknown.standings), (None, vec![Pending]));
+    assert_eq!(unknown.disputed, BTreeSet::from([name(1)]));
+    let refuted = chain(8, Some(Verification::Refuted(String::new())));
+    assert_eq!(
+        (refuted.dangling, refuted.standings, refuted.disputed),
+        (None, vec![Aborted], BTreeSet::new())
+    );
 }
 
 #[test]
@@ -185,10 +199,10 @@ fn what_a_record_found_on_the_object_counts_only_where_it_is_borne_out() {
         Chain::read(&[old(create.clone()), delete], &Live::Absent, &BTreeSet::new(), None)
     };
     let unknown = read(None);
-    assert_eq!((unknown.standings, unknown.disputed), (vec![Pending, Claimed], BTreeSet::from([name(2)])));
+    assert_eq!((unknown.standings, unknown.disputed), (vec![Pending, Pending], BTreeSet::from([name(2)])));
     let outcome = |verified| read(Some(verified)).standings;
     assert_eq!(outcome(Verification::Verified), [Confirmed, Claimed]);
-    assert_eq!(outcome(Verification::Refuted(String::new())), [Aborted, Claimed]);
+    assert_eq!(outcome(Verification::Refuted(String::new())), [Aborted, Aborted]);
     assert_eq!(outcome(Verification::Unverified(String::new())), [Aborted, Claimed]);
     // Where the object's own pointer leads to it nothing is in dispute.
     let update = entry(2, Operation::Update, Some(("x", "7")), Some(name(1)));
@@ -198,9 +212,30 @@ fn what_a_record_found_on_the_object_counts_only_where_it_is_borne_out() {
 
 #[test]
 fn a_scale_sees_no_pointers_and_leaves_none_dangling() {
-    let mut scale = entry(1, Operation::Scale, Some(("x", "7")), None);
+    let mut scale = checked(entry(1, Operation::Scale, Some(("x", "7")), None));
     scale.header.replicas = Some(Replicas { before: 1, after: 2 });
     let live = live("x", "9", Some(&name(8)));
     let chain = Chain::read(&[scale], &live, &BTreeSet::new(), Some(&name(8)));
     assert_eq!((chain.standings, chain.dangling), (vec![Claimed], None));
+}
+
+#[test]
+fn a_deletion_that_seems_to_have_come_true_is_checked_before_it_counts() {
+    let delete = entry(1, Operation::Delete, Some(("invented", "7")), None);
+    for live in [Live::Absent, live("x", "9", None)] {
+        let read = |verified: Option<Verification>| {
+            let delete = Entry { verified, ..delete.clone() };
+            Chain::read(&[delete], &live, &BTreeSet::new(), None)
+        };
+        let unknown = read(None);
+        assert_eq!((unknown.standings, unknown.disputed), (vec![Pending], BTreeSet::from([name(1)])));
+        for (outcome, standing) in [
+            (Verification::Verified, Claimed),
+            (Verification::Unverified(String::new()), Claimed),
+            (Verification::Refuted(String::new()), Aborted),
+        ] {
+            let known = read(Some(outcome));
+            assert_eq!((known.standings, known.disputed), (vec![standing], BTreeSet::new()));
+        }
+    }
 }

@@ -255,6 +255,15 @@ impl World {
         record.name
     }
 
+    /// A review of the deletion of another object of that name.
+    pub(crate) fn forge_deletion(&mut self, kind: &str, name: &str) {
+        let key = reference(kind, name).key;
+        let real = self.objects[&key].clone();
+        self.objects.get_mut(&key).unwrap()["metadata"]["uid"] = json!("invented");
+        self.admit(kind, name, None);
+        self.objects.insert(key, real);
+    }
+
     /// What etcd does with the admitted write: nothing, if the object is not what it was.
     pub(crate) fn commit(&mut self, record: &Record, after: Option<Value>) -> bool {
         let key = record.header.object.key.clone();
