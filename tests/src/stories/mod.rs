@@ -5,6 +5,7 @@
 mod helm;
 mod kubectl;
 mod measure;
+mod neutral;
 mod snapshot;
 mod stage;
 mod tell;
