@@ -13,7 +13,6 @@
 
 mod crash_everywhere {
     pub(super) mod arena;
-    pub(super) mod deployer;
     pub(super) mod lane;
     pub(super) mod point;
     pub(super) mod sample;

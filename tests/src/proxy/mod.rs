@@ -38,6 +38,7 @@ mod call;
 mod connection;
 mod fate;
 mod journal;
+mod pipe;
 mod tap;
 mod tls;
 
@@ -58,6 +59,7 @@ pub use self::{
     call::Call,
     fate::{Act, Fate, Gate, Reply},
     journal::{Entry, Outcome},
+    pipe::Pipe,
     tap::{Change, Event, Tap, expired},
 };
 use self::{

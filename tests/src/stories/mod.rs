@@ -2,6 +2,7 @@
 //!
 //! Every claim that a story makes is checked against the API server before it is told.
 
+mod deployer;
 mod helm;
 mod kubectl;
 mod measure;
@@ -10,6 +11,7 @@ mod snapshot;
 mod stage;
 mod tell;
 
+pub use deployer::{Deployer, Step, bad_shop, good_shop, manifest};
 pub use helm::helm;
 pub use kubectl::{autoscaler, failed_install, shop};
 pub use snapshot::{Difference, Snapshot};

@@ -6,10 +6,8 @@ use anyhow::{Result, ensure};
 use backout_model::release::{Phase, ReleaseStatus};
 use system_tests::{
     eventually,
-    stories::{Difference, Home, Snapshot},
+    stories::{Deployer, Difference, Home, Snapshot, Step, bad_shop, good_shop, manifest},
 };
-
-use super::deployer::{Deployer, Step, manifest};
 
 /// One scenario. All can be played in the same namespace again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +34,7 @@ impl Scenario {
     pub(crate) async fn prepare(self, home: &Home<'_>) -> Result<Played> {
         let mut revision = 0;
         if self != Self::BadInstall {
-            Deployer::new(home).await?.go(&good(0)).await?;
+            Deployer::new(home).await?.go(&good_shop(0)?).await?;
             revision = 1;
             let release = home.end_of(&home.name, 1, PATIENCE).await?;
             let status = release.status.unwrap_or_default();
@@ -57,18 +55,18 @@ impl Scenario {
         let revision = played.revision + 1;
         let mut refused = 0;
         match self {
-            Self::Good => refused += alice.go(&good(played.rounds + 1)).await?,
-            Self::BadUpgrade => refused += alice.go(&bad()).await?,
-            Self::BadInstall => refused += alice.go(&manifest("first.yaml", &[])).await?,
+            Self::Good => refused += alice.go(&good_shop(played.rounds + 1)?).await?,
+            Self::BadUpgrade => refused += alice.go(&bad_shop()?).await?,
+            Self::BadInstall => refused += alice.go(&manifest("first.yaml", &[])?).await?,
             Self::Superseded => {
-                refused += alice.go(&bad()).await?;
+                refused += alice.go(&bad_shop()?).await?;
                 eventually("the bad revision is judged", PATIENCE, async || {
                     let status = home.release(&home.name).await?.status.unwrap_or_default();
                     Ok((status.revision == revision && status.phase == Some(Phase::Progressing))
                         .then_some(()))
                 })
                 .await?;
-                let mut again = good(played.rounds + 1);
+                let mut again = good_shop(played.rounds + 1)?;
                 again.push(Step::Delete("ConfigMap", "shop-banner"));
                 refused += alice.go(&again).await?;
             }
@@ -122,19 +120,6 @@ impl Scenario {
             Self::BadUpgrade | Self::BadInstall => Phase::RolledBack,
         }
     }
-}
-
-/// Two good versions, in turns.
-fn good(round: usize) -> Vec<Step> {
-    const SECOND: &[(&str, &str)] =
-        &[("ready:1", "ready:2"), ("hello", "good day"), ("token: first", "token: 2nd")];
-    manifest("shop-v1.yaml", if round.is_multiple_of(2) { &[] } else { SECOND })
-}
-
-fn bad() -> Vec<Step> {
-    let mut bad = manifest("shop-v2.yaml", &[]);
-    bad.push(Step::Delete("Service", "shop"));
-    bad
 }
 
 async fn log_is_empty(home: &Home<'_>) -> Result<()> {
