@@ -46,7 +46,7 @@ pub(crate) struct Lanes<'a> {
 }
 
 /// A request that comes at one time may not come at another, or come when it cannot be used.
-const MISSES: u32 = 4;
+const MISSES: u32 = 2;
 
 impl Lanes<'_> {
     /// Tries cases until there are no more. After a failure it goes on elsewhere: the namespace stays as it is.
