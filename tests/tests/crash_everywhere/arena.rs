@@ -15,7 +15,10 @@ use system_tests::{
 };
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
-use super::point::{Counter, Moment, Point, Site, namespace_of};
+use super::{
+    lane::Case,
+    point::{Counter, Moment, Point, Site, Start, StartCounter, namespace_of},
+};
 
 /// Backout, whose every request the court judges.
 pub(crate) struct Arena {
@@ -35,14 +38,19 @@ struct Docket {
     records: HashMap<String, String>,
     /// When the last process was killed.
     killed: Option<Instant>,
+    /// What the watcher asked for since it was started, of no namespace.
+    start: StartCounter,
+    started: Vec<Start>,
+    /// The death of a watcher that is starting, and the namespace that it is for.
+    again: Option<(String, Start, Moment)>,
 }
 
 #[derive(Default)]
 struct Docketed {
     counter: Counter,
     seen: Vec<Point>,
-    armed: Option<(Point, Moment)>,
-    verdict: Verdict,
+    armed: Vec<Case>,
+    verdicts: Vec<Verdict>,
 }
 
 /// What came of an armed point.
@@ -58,7 +66,7 @@ pub(crate) enum Verdict {
 }
 
 /// A process that is only just starting has nothing to lose.
-const BETWEEN_KILLS: Duration = Duration::from_millis(700);
+const BETWEEN_KILLS: Duration = Duration::from_millis(400);
 
 /// The arena of this binary. Only one test at a time has it.
 pub(crate) async fn arena() -> (&'static Arena, MutexGuard<'static, ()>) {
@@ -117,34 +125,39 @@ impl Arena {
 
 impl Court {
     /// From now on requests that concern this namespace are counted, from one.
-    pub(crate) fn arm(&self, namespace: &str, armed: Option<(Point, Moment)>) {
-        self.docket().lanes.insert(namespace.to_owned(), Docketed { armed, ..Docketed::default() });
+    pub(crate) fn arm(&self, namespace: &str, armed: Vec<Case>) {
+        let verdicts = vec![Verdict::Unreached; armed.len()];
+        let docketed = Docketed { armed, verdicts, ..Docketed::default() };
+        self.docket().lanes.insert(namespace.to_owned(), docketed);
     }
 
-    /// Ends the counting; says what came of it, and which requests there were.
-    pub(crate) fn disarm(&self, namespace: &str) -> (Verdict, Vec<Point>) {
-        let docketed = self.docket().lanes.remove(namespace).unwrap_or_default();
-        (docketed.verdict, docketed.seen)
+    /// Ends the counting; says which requests there were, and what came of what was armed.
+    pub(crate) fn disarm(&self, namespace: &str) -> (Vec<Point>, Vec<Verdict>) {
+        let mut docket = self.docket();
+        let docketed = docket.lanes.remove(namespace).unwrap_or_default();
+        docket.again.take_if(|(of, ..)| of == namespace);
+        (docketed.seen, docketed.verdicts)
+    }
+
+    /// A watcher was started: what it asks for is counted from one.
+    pub(crate) fn forget_start(&self) {
+        let mut docket = self.docket();
+        docket.start = StartCounter::default();
+        docket.started.clear();
+    }
+
+    /// What the watcher has asked for since it was started, of no namespace.
+    pub(crate) fn started(&self) -> Vec<Start> {
+        self.docket().started.clone()
     }
 
     fn judge(&self, site: Site, call: &Call, process: &'static Process) -> Fate {
         let mut docket = self.docket();
-        let Docket { lanes, records, killed } = &mut *docket;
-        let Some(lane) = namespace_of(site, call, records).and_then(|namespace| lanes.get_mut(&namespace))
-        else {
-            return Fate::Pass;
+        let moment = match namespace_of(site, call, &mut docket.records) {
+            Some(namespace) => docket.judge(&namespace, site, call),
+            None if site == Site::Watcher => docket.judge_start(call),
+            None => None,
         };
-        let point = lane.counter.count(site, call);
-        lane.seen.push(point.clone());
-        let Some((_, moment)) = lane.armed.take_if(|(armed, _)| *armed == point) else {
-            return Fate::Pass;
-        };
-        if killed.is_some_and(|killed| killed.elapsed() < BETWEEN_KILLS) {
-            lane.verdict = Verdict::TooSoon;
-            return Fate::Pass;
-        }
-        lane.verdict = Verdict::Killed;
-        *killed = Some(Instant::now());
         drop(docket);
         let act = Act::new(async move {
             if let Err(error) = process.restart().await {
@@ -152,13 +165,62 @@ impl Court {
             }
         });
         match moment {
-            Moment::Before => Fate::Stop(act),
-            Moment::Between => Fate::Swallow(act),
-            Moment::After => Fate::Then(act),
+            None => Fate::Pass,
+            Some(Moment::Before) => Fate::Stop(act),
+            Some(Moment::Between) => Fate::Swallow(act),
+            Some(Moment::After) => Fate::Then(act),
         }
     }
 
     fn docket(&self) -> std::sync::MutexGuard<'_, Docket> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Docket {
+    /// Counts a request of one namespace. The moment of a death, if it is to be one's last.
+    fn judge(&mut self, namespace: &str, site: Site, call: &Call) -> Option<Moment> {
+        let lane = self.lanes.get_mut(namespace)?;
+        let point = lane.counter.count(site, call);
+        lane.seen.push(point.clone());
+        let armed = lane.armed.iter().zip(&lane.verdicts);
+        let is_due =
+            |(case, verdict): (&Case, &Verdict)| *verdict == Verdict::Unreached && case.point == point;
+        let index = armed.into_iter().position(is_due)?;
+        if self.killed.is_some_and(|killed| killed.elapsed() < BETWEEN_KILLS) || self.again.is_some() {
+            lane.verdicts[index] = Verdict::TooSoon;
+            return None;
+        }
+        let case = &lane.armed[index];
+        match &case.again {
+            None => lane.verdicts[index] = Verdict::Killed,
+            Some((start, moment)) => self.again = Some((namespace.to_owned(), start.clone(), *moment)),
+        }
+        let moment = case.moment;
+        self.kill(site);
+        Some(moment)
+    }
+
+    /// Counts a request of none.
+    fn judge_start(&mut self, call: &Call) -> Option<Moment> {
+        let start = self.start.count(call);
+        self.started.push(start.clone());
+        let (namespace, _, moment) = self.again.take_if(|(_, wanted, _)| *wanted == start)?;
+        if let Some(lane) = self.lanes.get_mut(&namespace) {
+            let cases = lane.armed.iter().zip(&mut lane.verdicts);
+            cases
+                .filter(|(case, _)| case.again.is_some())
+                .for_each(|(_, verdict)| *verdict = Verdict::Killed);
+        }
+        self.kill(Site::Watcher);
+        Some(moment)
+    }
+
+    fn kill(&mut self, site: Site) {
+        self.killed = Some(Instant::now());
+        if site == Site::Watcher {
+            self.start = StartCounter::default();
+            self.started.clear();
+        }
     }
 }

@@ -1,13 +1,17 @@
 //! One namespace in which a scenario is played again and again, each time with a death at another request.
 
-use std::{collections::VecDeque, fmt, sync::Mutex};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::Mutex,
+};
 
 use anyhow::{Context, Result, ensure};
 use system_tests::stories::{Home, Snapshot, Stage};
 
 use super::{
     arena::{Arena, Verdict},
-    point::{Moment, Point, Site},
+    point::{Moment, Point, Site, Start},
     scenario::{Played, Scenario},
 };
 
@@ -16,12 +20,17 @@ use super::{
 pub(crate) struct Case {
     pub(crate) point: Point,
     pub(crate) moment: Moment,
+    /// The process that comes after it dies, too.
+    pub(crate) again: Option<(Start, Moment)>,
     pub(crate) misses: u32,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {}", self.moment, self.point)
+        write!(f, "{:?} {}", self.moment, self.point)?;
+        self.again
+            .as_ref()
+            .map_or(Ok(()), |(start, moment)| write!(f, ", and the next one {moment:?} {start}"))
     }
 }
 
@@ -41,64 +50,93 @@ pub(crate) struct Lanes<'a> {
     pub(crate) scenario: Scenario,
     /// The states that rounds end in.
     pub(crate) reference: Vec<Snapshot>,
-    pub(crate) cases: Mutex<VecDeque<Case>>,
+    pub(crate) cases: Mutex<Cases>,
     pub(crate) tally: Mutex<Tally>,
 }
 
-/// A request that comes at one time may not come at another, or come when it cannot be used.
+/// Cases by the time of their deaths: of each time one can be tried in one round, and in one life there can be several.
+#[derive(Default)]
+pub(crate) struct Cases(BTreeMap<String, VecDeque<Case>>);
+
+impl Cases {
+    pub(crate) fn add(&mut self, case: Case) {
+        let time = if case.again.is_some() { "start".to_owned() } else { case.point.time() };
+        self.0.entry(time).or_default().push_back(case);
+    }
+
+    /// One of each time.
+    fn next(&mut self) -> Vec<Case> {
+        let round = self.0.values_mut().filter_map(VecDeque::pop_front).collect();
+        self.0.retain(|_, cases| !cases.is_empty());
+        round
+    }
+}
+
+/// A request that comes at one time may not come at another.
 const MISSES: u32 = 2;
 
 impl Lanes<'_> {
     /// Tries cases until there are no more. After a failure it goes on elsewhere: the namespace stays as it is.
     pub(crate) async fn run(&self, number: usize) -> Result<()> {
+        let mut round = self.next();
         let mut homes = 0;
-        while self.has_more() {
+        while !round.is_empty() {
             homes += 1;
             let home = self.stage.home(&format!("lane{number}-{homes}")).await?;
             self.tally.lock().unwrap().namespaces.push(home.name.clone());
             let mut played = self.scenario.prepare(&home).await.context("before anything was killed")?;
-            while let Some(case) = self.next() {
-                match self.one(&home, played, &case).await {
+            while !round.is_empty() {
+                match self.one(&home, played, &round).await {
                     Ok(after) => played = after,
                     Err(why) => {
-                        println!("FAILED in {}: {case}: {why:#}", home.name);
-                        self.tally.lock().unwrap().failures.push(format!("{}: {case}: {why:#}", home.name));
+                        let failure = format!("{}: {}: {why:#}", home.name, told(&round));
+                        println!("FAILED {failure}");
+                        self.tally.lock().unwrap().failures.push(failure);
+                        round = self.next();
                         break;
                     }
                 }
+                round = self.next();
             }
         }
         Ok(())
     }
 
-    async fn one(&self, home: &Home<'_>, before: Played, case: &Case) -> Result<Played> {
-        self.arena.court.arm(&home.name, Some((case.point.clone(), case.moment)));
+    async fn one(&self, home: &Home<'_>, before: Played, round: &[Case]) -> Result<Played> {
+        self.arena.court.arm(&home.name, round.to_vec());
         let refused = self.scenario.play(home, &before).await;
-        let (verdict, _) = self.arena.court.disarm(&home.name);
-        let refused = refused?;
+        let (seen, verdicts) = self.arena.court.disarm(&home.name);
+        let refused = refused.with_context(|| format!("{verdicts:?}, {} requests", seen.len()))?;
         let after = self.scenario.check(home, before, &self.reference).await?;
-        let is_unheard = case.point.site != Site::Watcher && case.moment != Moment::After;
-        if verdict == Verdict::Killed && is_unheard {
-            ensure!(refused > 0, "a write passed whose webhook had died");
-        }
-        println!("{verdict:?}: {case}");
-        let mut tally = self.tally.lock().unwrap();
-        match verdict {
-            Verdict::Killed => tally.tried.push(case.clone()),
-            _ if case.misses < MISSES => {
-                let again = Case { misses: case.misses + 1, ..case.clone() };
-                self.cases.lock().unwrap().push_back(again);
+        for (case, verdict) in round.iter().zip(verdicts) {
+            let is_unheard = case.point.site != Site::Watcher && case.moment != Moment::After;
+            if verdict == Verdict::Killed && is_unheard {
+                ensure!(refused > 0, "a write passed whose webhook had died");
             }
-            _ => tally.unreached.push(case.clone()),
+            println!("{verdict:?}: {case}");
+            self.note(case, verdict);
         }
         Ok(after)
     }
 
-    fn has_more(&self) -> bool {
-        !self.cases.lock().unwrap().is_empty()
+    fn note(&self, case: &Case, verdict: Verdict) {
+        let mut tally = self.tally.lock().unwrap();
+        match verdict {
+            Verdict::Killed => tally.tried.push(case.clone()),
+            Verdict::TooSoon => self.cases.lock().unwrap().add(case.clone()),
+            Verdict::Unreached if case.misses < MISSES => {
+                let again = Case { misses: case.misses + 1, ..case.clone() };
+                self.cases.lock().unwrap().add(again);
+            }
+            Verdict::Unreached => tally.unreached.push(case.clone()),
+        }
     }
 
-    fn next(&self) -> Option<Case> {
-        self.cases.lock().unwrap().pop_front()
+    fn next(&self) -> Vec<Case> {
+        self.cases.lock().unwrap().next()
     }
+}
+
+fn told(round: &[Case]) -> String {
+    round.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

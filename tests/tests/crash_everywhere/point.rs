@@ -43,10 +43,42 @@ pub(crate) struct Point {
     pub(crate) is_write: bool,
 }
 
+impl Point {
+    /// When in the life of a revision it is.
+    pub(crate) fn time(&self) -> String {
+        format!("{:?} {} {}", self.site, self.epoch.0, self.epoch.1)
+    }
+}
+
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (phase, times) = &self.epoch;
         write!(f, "{:?}: {phase} {times}: {} {}", self.site, self.kind, self.nth)
+    }
+}
+
+/// A request that a process makes when it starts, of no namespace: the n-th of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Start {
+    kind: String,
+    nth: u32,
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "its {} {}", self.kind, self.nth)
+    }
+}
+
+/// Counts the requests of a process that concern no namespace.
+#[derive(Default)]
+pub(crate) struct StartCounter(HashMap<String, u32>);
+
+impl StartCounter {
+    pub(crate) fn count(&mut self, call: &Call) -> Start {
+        let nth = self.0.entry(call.kind()).or_default();
+        *nth += 1;
+        Start { kind: call.kind(), nth: *nth }
     }
 }
 

@@ -8,45 +8,50 @@ use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use system_tests::{oracle, stories::Snapshot};
 
 use super::{
-    arena::{Arena, Verdict, arena},
-    lane::{Case, Lanes, Tally},
-    point::{MOMENTS, Point, Site},
+    arena::{Arena, arena},
+    lane::{Case, Cases, Lanes, Tally},
+    point::{MOMENTS, Moment, Point, Site, Start},
     scenario::Scenario,
 };
 
 /// How many namespaces are at it at a time.
-const LANES: usize = 8;
+const LANES: usize = 6;
 
 /// Plays the scenario with a death at each request of the reference run, or at a sample of so many.
 pub(crate) async fn everywhere(scenario: Scenario, sites: &[Site], sample: usize) {
     let (arena, _alone) = arena().await;
     let (seed, begin) = (seed(), Instant::now());
     let (points, reference) = reference(arena, scenario, sites).await;
-    let mut cases = cases(&points, seed);
+    let starts = if sites.contains(&Site::Watcher) { starts(arena).await } else { Vec::new() };
+    let mut cases = cases(&points, &starts, seed);
     if std::env::var_os("BACKOUT_EVERYTHING").is_none() {
         cases.truncate(sample);
     }
-    let (wanted, width) = (cases.len(), LANES.min(cases.len()));
+    let wanted = cases.len();
     println!(
-        "{scenario:?} {sites:?}: {} requests, {wanted} deaths of {} are tried, BACKOUT_SEED={seed}",
+        "{scenario:?} {sites:?}: {} requests and {} of a start, {wanted} deaths are tried, BACKOUT_SEED={seed}",
         points.len(),
-        points.len() * MOMENTS.len()
+        starts.len()
     );
     let stage = arena.stage();
+    let mut queues = Cases::default();
+    for case in cases {
+        queues.add(case);
+    }
     let lanes = Lanes {
         arena,
         stage: &stage,
         scenario,
         reference,
-        cases: Mutex::new(cases.into()),
+        cases: Mutex::new(queues),
         tally: Mutex::default(),
     };
-    let ran = try_join_all((0..width).map(|number| lanes.run(number))).await;
+    let ran = try_join_all((0..LANES).map(|number| lanes.run(number))).await;
     let tally = lanes.tally.into_inner().unwrap();
     println!(
         "{scenario:?} {sites:?}: {} requests enumerated, {} crashes tried, {} not reached, {} failures, {:.0} s, \
          BACKOUT_SEED={seed}",
-        points.len(),
+        points.len() + starts.len(),
         tally.tried.len(),
         tally.unreached.len(),
         tally.failures.len(),
@@ -69,10 +74,9 @@ async fn reference(arena: &Arena, scenario: Scenario, sites: &[Site]) -> (Vec<Po
     let mut played = scenario.prepare(&home).await.unwrap();
     let (mut points, mut states) = (Vec::new(), Vec::new());
     for _round in 0..2 {
-        arena.court.arm(&home.name, None);
+        arena.court.arm(&home.name, Vec::new());
         scenario.play(&home, &played).await.unwrap();
-        let (verdict, seen) = arena.court.disarm(&home.name);
-        assert_eq!(verdict, Verdict::Unreached);
+        let (seen, _) = arena.court.disarm(&home.name);
         played = scenario.check(&home, played, &[]).await.unwrap();
         states.push(played.state.neutral(&home.name));
         if points.is_empty() {
@@ -85,23 +89,39 @@ async fn reference(arena: &Arena, scenario: Scenario, sites: &[Site]) -> (Vec<Po
     (points, states)
 }
 
-/// All deaths in random order, those at writes and those at reads in turns.
-fn cases(points: &[Point], seed: u64) -> Vec<Case> {
+/// What a watcher asks for when it starts.
+async fn starts(arena: &Arena) -> Vec<Start> {
+    arena.backout.watcher().kill9().await.unwrap();
+    arena.court.forget_start();
+    arena.backout.watcher().restart().await.unwrap();
+    arena.backout.wait_ready().await.unwrap();
+    arena.court.started()
+}
+
+/// All deaths in random order: those at writes, those at reads and those of watchers that only just start in turns.
+fn cases(points: &[Point], starts: &[Start], seed: u64) -> Vec<Case> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut all: Vec<_> = points
         .iter()
-        .flat_map(|point| MOMENTS.map(|moment| Case { point: point.clone(), moment, misses: 0 }))
+        .flat_map(|point| MOMENTS.map(|moment| Case { point: point.clone(), moment, again: None, misses: 0 }))
         .collect();
     all.shuffle(&mut random);
     let (writes, reads): (Vec<_>, Vec<_>) = all.into_iter().partition(|case| case.point.is_write);
-    let (mut writes, mut reads) = (writes.into_iter(), reads.into_iter());
-    let mut turns = Vec::new();
+    let mut again: Vec<_> = starts
+        .iter()
+        .flat_map(|start| MOMENTS.map(|moment| (start.clone(), moment)))
+        .zip(writes.iter().cycle())
+        .map(|(again, first)| Case { again: Some(again), moment: Moment::After, ..first.clone() })
+        .collect();
+    again.shuffle(&mut random);
+    let mut turns = [writes, reads, again].map(Vec::into_iter);
+    let mut cases = Vec::new();
     loop {
-        let turn = [writes.next(), reads.next()];
-        if turn.iter().all(Option::is_none) {
-            return turns;
+        let before = cases.len();
+        cases.extend(turns.iter_mut().filter_map(Iterator::next));
+        if cases.len() == before {
+            return cases;
         }
-        turns.extend(turn.into_iter().flatten());
     }
 }
 
