@@ -97,6 +97,11 @@ impl Gate {
         self.0.send_replace(false);
     }
 
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Waits until it is open.
     pub async fn passed(&self) {
         let _ = self.0.subscribe().wait_for(|open| *open).await;

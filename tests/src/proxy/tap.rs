@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 use super::Gate;
 
 /// Decides about each event of a watch.
-pub struct Tap(Box<dyn FnMut(&Event) -> Change + Send>);
+pub struct Tap {
+    each: Box<dyn FnMut(&Event) -> Change + Send>,
+    /// When the gate is open these events come, and the watch ends.
+    end: Option<(Gate, Vec<Event>)>,
+}
 
 /// One event of a watch.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +42,14 @@ pub enum Change {
 impl Tap {
     /// A tap that asks this for each event.
     pub fn new(each: impl FnMut(&Event) -> Change + Send + 'static) -> Self {
-        Self(Box::new(each))
+        Self { each: Box::new(each), end: None }
+    }
+
+    /// When the gate is open, whether an event comes or not, the watch ends with these.
+    #[must_use]
+    pub fn until(mut self, gate: &Gate, events: Vec<Event>) -> Self {
+        self.end = Some((gate.clone(), events));
+        self
     }
 
     /// Passes every event on when the gate is open.
@@ -105,7 +116,14 @@ impl Tapped {
                 self.decide(line.into()).await;
                 continue;
             }
-            match self.incoming.frame().await {
+            let frame = tokio::select! {
+                frame = self.incoming.frame() => frame,
+                events = ending(self.tap.end.as_ref()) => {
+                    self.end(&events);
+                    continue;
+                }
+            };
+            match frame {
                 Some(Ok(frame)) => self.read.extend(frame.into_data().unwrap_or_default()),
                 Some(Err(error)) => return Some(Err(error)),
                 None => {
@@ -123,7 +141,7 @@ impl Tapped {
         };
         let kind = value["type"].as_str().unwrap_or_default().to_owned();
         let event = Event { kind, object: value["object"].take() };
-        match (self.tap.0)(&event) {
+        match (self.tap.each)(&event) {
             Change::Pass => self.due.push_back(line),
             Change::Drop => {}
             Change::Replace(events) => self.due.extend(events.iter().map(Event::line)),
@@ -131,10 +149,23 @@ impl Tapped {
                 gate.passed().await;
                 self.due.push_back(line);
             }
-            Change::End(events) => {
-                self.due.extend(events.iter().map(Event::line));
-                self.ended = true;
-            }
+            Change::End(events) => self.end(&events),
         }
+    }
+
+    fn end(&mut self, events: &[Event]) {
+        self.due.extend(events.iter().map(Event::line));
+        self.ended = true;
+    }
+}
+
+/// The last events of a watch, when it is time for them.
+async fn ending(end: Option<&(Gate, Vec<Event>)>) -> Vec<Event> {
+    match end {
+        Some((gate, events)) => {
+            gate.passed().await;
+            events.clone()
+        }
+        None => std::future::pending().await,
     }
 }

@@ -142,6 +142,30 @@ async fn a_watch_through_a_tap_loses_changes_and_holds_what_the_test_wants() {
 }
 
 #[tokio::test]
+async fn a_watch_ends_when_the_test_says_whether_an_event_comes_or_not() {
+    let cluster = Cluster::shared().unwrap();
+    let ns = TestNamespace::new(cluster, "ended watches").await.unwrap();
+    let proxy = Proxy::start(cluster, &cluster.url()).await.unwrap();
+    let maps = maps(cluster, &ns, &proxy).await;
+    let gate = Gate::closed();
+    let end = gate.clone();
+    proxy.rule(move |call| {
+        if call.is_watch() {
+            Fate::Tap(Tap::new(|_| Change::Drop).until(&end, vec![expired()]))
+        } else {
+            Fate::Pass
+        }
+    });
+    let version = maps.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    let mut events = maps.watch(&WatchParams::default(), &version).await.unwrap().map_ok(told).boxed();
+    create(&maps, "dropped").await.unwrap();
+    assert!(timeout(Duration::from_millis(500), events.next()).await.is_err(), "it was not dropped");
+    gate.open();
+    assert_eq!(timeout(PATIENCE, events.try_next()).await.unwrap().unwrap().unwrap(), "error 410");
+    assert!(timeout(PATIENCE, events.next()).await.unwrap().is_none(), "the watch goes on");
+}
+
+#[tokio::test]
 async fn a_client_reconnects_after_a_cut_and_finds_another_server_after_a_redirection() {
     let cluster = Cluster::shared().unwrap();
     let ns = TestNamespace::new(cluster, "cut connections").await.unwrap();

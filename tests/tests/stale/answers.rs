@@ -50,10 +50,10 @@ async fn a_verdict_on_answers_that_are_out_of_date_undoes_nothing_of_the_fix() {
         let (since, gate) = gate.await.unwrap();
         annotate(home, &["namespace", &home.name], "backout.dev/deadline-").await;
         fix(home).await;
-        let state = Snapshot::take(home).await.unwrap();
+        let fixed = Snapshot::take(home).await.unwrap();
         sleep_until(since + DEADLINE).await;
         gate.open();
-        state
+        fixed
     }))
     .await;
 

@@ -1,24 +1,18 @@
 //! For minutes the watcher hears nothing: events are held back, dropped, merged by a re-list, and one is wrong.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use backout_model::{names, release::Phase};
 use kube::ResourceExt;
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
 use system_tests::{
-    proxy::{Change, Event, Fate, Gate, Tap, expired},
+    proxy::{Call, Change, Event, Fate, Gate, Proxy, Tap, expired},
     stories::{Deployer, Home, Snapshot, Stage, bad_shop, good_shop, manifest},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::super::{annotate, arena, comes_to, ends, healthy, log_is_empty, same, status};
+use super::super::{PATIENCE, annotate, arena, comes_to, ends, healthy, log_is_empty, same, status};
 
 /// Longer than a record without a Release is kept for one to come.
 const BLACKOUT: Duration = Duration::from_secs(140);
@@ -31,7 +25,7 @@ async fn what_the_watcher_does_not_hear_for_minutes_is_neither_undone_nor_forgot
     let stage = arena.stage();
     let scene = Box::pin(Scene::before(&stage)).await;
     let begin = Instant::now();
-    let silence = Silence::fall(arena.proxy, &scene.lost.name);
+    let silence = Silence::fall(arena.proxy, &scene.lost).await;
     let told = scene.meanwhile().await;
     // Nobody has heard of these, and nobody has done anything about them.
     sleep_until(begin + BLACKOUT).await;
@@ -39,7 +33,7 @@ async fn what_the_watcher_does_not_hear_for_minutes_is_neither_undone_nor_forgot
     assert_eq!(records(&scene.new).await, told.new, "records of a release that is still to come");
     assert_eq!(records(&scene.lost).await, told.lost, "records of a release that only seems to be gone");
 
-    silence.end(&scene).await;
+    silence.end().await;
     ends(&scene.late, 2, Phase::RolledBack).await;
     same(&scene.late, &told.late).await;
     ends(&scene.new, 1, Phase::Healthy).await;
@@ -150,57 +144,86 @@ impl<'a> Scene<'a> {
 
 const API: &str = "backout.dev/v1alpha1";
 
+/// What the watcher follows.
+const WATCHED: [&str; 3] = ["secrets", "releases", "namespaces"];
+
+/// What becomes of the events of a kind while nothing is heard.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Loss {
+    /// They come when all is over.
+    Held,
+    /// They never come. The watch has expired by the end, and the list that replaces them takes its time.
+    Dropped,
+}
+
 /// The watcher hears nothing.
 struct Silence {
-    records: Gate,
-    over: Arc<AtomicBool>,
+    over: Gate,
     relist: Gate,
 }
 
 impl Silence {
-    /// Events of records are held back. Those of Releases and namespaces are dropped, but for one that is wrong: the
-    /// Release of `lost` is said to be deleted.
-    fn fall(proxy: &system_tests::proxy::Proxy, lost: &str) -> Self {
-        let silence = Self { records: Gate::closed(), over: Arc::default(), relist: Gate::closed() };
-        let (records, over, relist) =
-            (silence.records.clone(), Arc::clone(&silence.over), silence.relist.clone());
-        let lost = lost.to_owned();
-        proxy.rule(move |call| match (call.verb(), call.resource().as_str()) {
-            ("watch", "secrets") => Fate::Tap(Tap::held(&records)),
-            ("watch", "releases" | "namespaces") => {
-                let (over, lost) = (Arc::clone(&over), lost.clone());
-                Fate::Tap(Tap::new(move |event| {
-                    if over.load(Ordering::SeqCst) {
-                        Change::End(vec![expired()])
-                    } else if event.kind == "MODIFIED"
-                        && event.object["kind"] != "Namespace"
-                        && event.meta("name") == lost
-                    {
-                        Change::Replace(vec![Event { kind: "DELETED".to_owned(), ..event.clone() }])
-                    } else {
-                        Change::Drop
-                    }
-                }))
+    /// One event comes, and it is wrong: the Release of `lost` is said to be deleted.
+    async fn fall(proxy: &Proxy, lost: &Home<'_>) -> Self {
+        let mut random = StdRng::seed_from_u64(seed());
+        let losses = WATCHED.map(|kind| (kind, if random.random() { Loss::Held } else { Loss::Dropped }));
+        println!("{losses:?}");
+        let (over, relist, lied) = (Gate::closed(), Gate::closed(), Gate::closed());
+        let silence = Self { over: over.clone(), relist: relist.clone() };
+        let (name, liar) = (lost.name.clone(), lied.clone());
+        proxy.rule(move |call| {
+            let resource = call.resource();
+            let Some((_, treatment)) = losses.iter().find(|(kind, _)| *kind == resource).copied() else {
+                return Fate::Pass;
+            };
+            match call.verb() {
+                "watch" if !over.is_open() => {
+                    let (name, liar, held) = (name.clone(), liar.clone(), over.clone());
+                    let tap = Tap::new(move |event| {
+                        if event.object["kind"] != "Namespace"
+                            && event.meta("name") == name
+                            && !liar.is_open()
+                        {
+                            liar.open();
+                            return Change::Replace(vec![Event {
+                                kind: "DELETED".to_owned(),
+                                ..event.clone()
+                            }]);
+                        }
+                        if treatment == Loss::Held { Change::Hold(held.clone()) } else { Change::Drop }
+                    });
+                    Fate::Tap(if treatment == Loss::Held { tap } else { tap.until(&over, vec![expired()]) })
+                }
+                // Others are looks at a single release.
+                "list" if is_for_the_cache(call) => Fate::Hold(relist.clone()),
+                _ => Fate::Pass,
             }
-            // Those of one namespace are looks at a release.
-            ("list", "releases" | "namespaces") if call.namespace().is_none() => Fate::Hold(relist.clone()),
-            _ => Fate::Pass,
         });
         // The watches that there are were not tapped.
         proxy.cut();
+        annotate(lost, &["release", &lost.name], "poke=1").await;
+        timeout(PATIENCE, lied.passed()).await.unwrap();
         silence
     }
 
-    /// What was held back comes now; what was dropped is gone, and has to be listed, which takes a while.
-    async fn end(self, scene: &Scene<'_>) {
-        self.over.store(true, Ordering::SeqCst);
-        self.records.open();
-        // The next event of each watch says that it has expired.
-        annotate(&scene.new, &["namespace", &scene.new.name], "poke=1").await;
-        annotate(&scene.lost, &["release", &scene.lost.name], "poke=2").await;
-        tokio::time::sleep(RELIST).await;
+    async fn end(self) {
+        self.over.open();
+        sleep(RELIST).await;
         self.relist.open();
     }
+}
+
+fn is_for_the_cache(call: &Call) -> bool {
+    match call.resource().as_str() {
+        "secrets" => !call.query.contains("release-namespace"),
+        _ => call.namespace().is_none(),
+    }
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("BACKOUT_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("BACKOUT_SEED={seed}");
+    seed
 }
 
 async fn deploy(home: &Home<'_>, number: usize) {
