@@ -54,7 +54,7 @@ pub(crate) struct Lanes<'a> {
     pub(crate) tally: Mutex<Tally>,
 }
 
-/// Cases by the time of their deaths: of each time one can be tried in one round, and in one life there can be several.
+/// Cases by the time of their deaths: in one life of a revision there can be several.
 #[derive(Default)]
 pub(crate) struct Cases(BTreeMap<String, VecDeque<Case>>);
 
@@ -64,13 +64,26 @@ impl Cases {
         self.0.entry(time).or_default().push_back(case);
     }
 
-    /// One of each time.
+    /// What is tried in one round: most of those times of which most is left.
     fn next(&mut self) -> Vec<Case> {
-        let round = self.0.values_mut().filter_map(VecDeque::pop_front).collect();
-        self.0.retain(|_, cases| !cases.is_empty());
+        let mut round = Vec::new();
+        let mut taken = BTreeMap::<String, usize>::new();
+        while round.len() < IN_ONE_LIFE {
+            let open = self.0.iter_mut().filter(|(time, cases)| {
+                !cases.is_empty() && taken.get(*time).is_none_or(|taken| *taken < AT_ONE_TIME)
+            });
+            let Some((time, cases)) = open.max_by_key(|(_, cases)| cases.len()) else { break };
+            *taken.entry(time.clone()).or_default() += 1;
+            round.extend(cases.pop_front());
+        }
         round
     }
 }
+
+/// So many deaths in one life of a revision.
+const IN_ONE_LIFE: usize = 6;
+/// And of these so many in one phase of it.
+const AT_ONE_TIME: usize = 3;
 
 /// A request that comes at one time may not come at another.
 const MISSES: u32 = 2;
@@ -97,6 +110,9 @@ impl Lanes<'_> {
                     }
                 }
                 round = self.next();
+                if self.scenario.happens_once() {
+                    break;
+                }
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use system_tests::{
     stories::{Deployer, Difference, Home, Snapshot, Step, bad_shop, good_shop, manifest},
 };
 
-/// One scenario. All can be played in the same namespace again and again.
+/// One scenario. Most can be played in the same namespace again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
     /// A good upgrade of the first release of story 1.
@@ -111,6 +111,11 @@ impl Scenario {
         ensure!(outcomes.windows(2).all(is_next), "a revision ended twice, or not at all: {outcomes:?}");
         ensure!(status.unrestored.is_empty() && status.problems.is_empty(), "{status:#?}");
         Ok(())
+    }
+
+    /// Whether a namespace sees it but once: where a Release was there already, none has to be created.
+    pub(crate) fn happens_once(self) -> bool {
+        self == Self::BadInstall
     }
 
     /// How it ends.
