@@ -55,21 +55,41 @@ pub(crate) struct Lanes<'a> {
 }
 
 /// Cases by the time of their deaths: in one life of a revision there can be several.
-#[derive(Default)]
-pub(crate) struct Cases(BTreeMap<String, VecDeque<Case>>);
+pub(crate) struct Cases {
+    queues: BTreeMap<String, VecDeque<Case>>,
+    in_one_life: usize,
+}
 
 impl Cases {
-    pub(crate) fn add(&mut self, case: Case) {
+    /// Several in one life.
+    pub(crate) fn crowded(cases: Vec<Case>) -> Self {
+        Self::new(cases, IN_ONE_LIFE)
+    }
+
+    /// One in one life: what others would have kept from happening.
+    pub(crate) fn single(cases: Vec<Case>) -> Self {
+        Self::new(cases, 1)
+    }
+
+    fn new(cases: Vec<Case>, in_one_life: usize) -> Self {
+        let mut all = Self { queues: BTreeMap::new(), in_one_life };
+        for case in cases {
+            all.add(case);
+        }
+        all
+    }
+
+    fn add(&mut self, case: Case) {
         let time = if case.again.is_some() { "start".to_owned() } else { case.point.time() };
-        self.0.entry(time).or_default().push_back(case);
+        self.queues.entry(time).or_default().push_back(case);
     }
 
     /// What is tried in one round: most of those times of which most is left.
     fn next(&mut self) -> Vec<Case> {
         let mut round = Vec::new();
         let mut taken = BTreeMap::<String, usize>::new();
-        while round.len() < IN_ONE_LIFE {
-            let open = self.0.iter_mut().filter(|(time, cases)| {
+        while round.len() < self.in_one_life {
+            let open = self.queues.iter_mut().filter(|(time, cases)| {
                 !cases.is_empty() && taken.get(*time).is_none_or(|taken| *taken < AT_ONE_TIME)
             });
             let Some((time, cases)) = open.max_by_key(|(_, cases)| cases.len()) else { break };
@@ -86,7 +106,7 @@ const IN_ONE_LIFE: usize = 6;
 const AT_ONE_TIME: usize = 3;
 
 /// A request that comes at one time may not come at another.
-const MISSES: u32 = 2;
+const MISSES: u32 = 1;
 
 impl Lanes<'_> {
     /// Tries cases until there are no more. After a failure it goes on elsewhere: the namespace stays as it is.

@@ -16,6 +16,8 @@ use super::{
 
 /// How many namespaces are at it at a time.
 const LANES: usize = 6;
+/// And how many when requests are waited for that did not come while so many were at it.
+const QUIET_LANES: usize = 2;
 
 /// Plays the scenario with a death at each request of the reference run, or at a sample of so many.
 pub(crate) async fn everywhere(scenario: Scenario, sites: &[Site], sample: usize) {
@@ -34,19 +36,20 @@ pub(crate) async fn everywhere(scenario: Scenario, sites: &[Site], sample: usize
         starts.len()
     );
     let stage = arena.stage();
-    let mut queues = Cases::default();
-    for case in cases {
-        queues.add(case);
-    }
-    let lanes = Lanes {
+    let mut lanes = Lanes {
         arena,
         stage: &stage,
         scenario,
         reference,
-        cases: Mutex::new(queues),
+        cases: Mutex::new(Cases::crowded(cases)),
         tally: Mutex::default(),
     };
-    let ran = try_join_all((0..LANES).map(|number| lanes.run(number))).await;
+    let mut ran = try_join_all((0..LANES).map(|number| lanes.run(number))).await;
+    let unreached = std::mem::take(&mut lanes.tally.get_mut().unwrap().unreached);
+    if ran.is_ok() && !unreached.is_empty() {
+        lanes.cases = Mutex::new(Cases::single(unreached));
+        ran = try_join_all((LANES..LANES + QUIET_LANES).map(|number| lanes.run(number))).await;
+    }
     let tally = lanes.tally.into_inner().unwrap();
     println!(
         "{scenario:?} {sites:?}: {} requests enumerated, {} crashes tried, {} not reached, {} failures, {:.0} s, \
