@@ -43,12 +43,14 @@ async fn a_request_through_the_proxy_meets_the_fate_that_its_rule_says() {
         _ => Fate::Pass,
     });
 
-    create(&maps, "fate-stop").await.unwrap_err();
+    let stopped = create(&maps, "fate-stop").await.unwrap_err();
+    assert!(!format!("{stopped:?}").contains("ConnectionReset"), "{stopped:?}");
     create(&maps, "fate-swallow").await.unwrap_err();
     create(&maps, "fate-then").await.unwrap();
     let refused = create(&maps, "fate-reply").await.unwrap_err();
     assert!(matches!(&refused, kube::Error::Api(status) if status.code == 429), "{refused:?}");
-    create(&maps, "fate-reset").await.unwrap_err();
+    let reset = create(&maps, "fate-reset").await.unwrap_err();
+    assert!(format!("{reset:?}").contains("ConnectionReset"), "{reset:?}");
     let begin = Instant::now();
     create(&maps, "fate-delay").await.unwrap();
     assert!(begin.elapsed() >= Duration::from_millis(300));
