@@ -45,6 +45,14 @@ pub struct BackoutOptions {
     pub log: String,
     /// The kustomization to install.
     pub manifests: PathBuf,
+    /// Where the webhook finds the API server, if not at its own URL: behind a proxy, say.
+    pub webhook_server: Option<String>,
+    /// Where the watcher finds the API server, if not at its own URL.
+    pub watcher_server: Option<String>,
+    /// Where the webhook listens, if the test has to know before.
+    pub webhook_port: Option<u16>,
+    /// Where the API server finds the webhook, if not where that listens: at a proxy's port, say.
+    pub webhook_called_at: Option<u16>,
 }
 
 impl Default for BackoutOptions {
@@ -54,6 +62,10 @@ impl Default for BackoutOptions {
             watcher_args: ["--soak", "10s"].map(str::to_owned).to_vec(),
             log: "info,kube=warn".to_owned(),
             manifests: binaries::workspace_root().join("manifests/base"),
+            webhook_server: None,
+            watcher_server: None,
+            webhook_port: None,
+            webhook_called_at: None,
         }
     }
 }
@@ -97,9 +109,10 @@ impl Backout {
     pub async fn install(cluster: &Cluster, options: BackoutOptions) -> Result<Self> {
         let binaries =
             tokio::task::spawn_blocking(Binaries::build).await.context("the build was interrupted")??;
-        let (webhook_port, webhook_admin, watcher_admin) =
-            (free_port()?, local(free_port()?), local(free_port()?));
-        manifests::install(cluster, &options.manifests, webhook_port).await?;
+        let webhook_port = options.webhook_port.map_or_else(free_port, Ok)?;
+        let (webhook_admin, watcher_admin) = (local(free_port()?), local(free_port()?));
+        let called_at = options.webhook_called_at.unwrap_or(webhook_port);
+        manifests::install(cluster, &options.manifests, called_at).await?;
         let webhook = webhook(cluster, &binaries, &options, webhook_port, webhook_admin).await?;
         let watcher = watcher(cluster, &binaries, &options, "watcher", watcher_admin).await?;
         let backout =
@@ -121,10 +134,25 @@ impl Backout {
 
     /// One more watcher, with the same arguments and its own log.
     pub async fn another_watcher(&self, cluster: &Cluster, name: &str) -> Result<(Process, SocketAddr)> {
+        self.watcher_like(cluster, name, &self.options).await
+    }
+
+    /// One more watcher, by options of its own: with other arguments, or behind a proxy.
+    pub async fn watcher_like(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        options: &BackoutOptions,
+    ) -> Result<(Process, SocketAddr)> {
         let admin = local(free_port()?);
-        let process = watcher(cluster, &self.binaries, &self.options, name, admin).await?;
+        let process = watcher(cluster, &self.binaries, options, name, admin).await?;
         ready(&process, admin).await?;
         Ok((process, admin))
+    }
+
+    /// How it was started; change a copy of it to start a variant.
+    pub fn options(&self) -> &BackoutOptions {
+        &self.options
     }
 
     /// Waits until both processes call themselves ready; again after a restart.
@@ -184,7 +212,9 @@ async fn webhook(
 ) -> Result<Process> {
     let names = ["127.0.0.1", "localhost", "backout-webhook.backout-system.svc"];
     let pair = cluster.authority().server("backout-webhook", &names)?;
-    let spec = spec(cluster, "webhook", &binaries.webhook, "backout-webhook", options).await?;
+    let server = options.webhook_server.as_deref();
+    let spec = spec(cluster, "webhook", &binaries.webhook, "backout-webhook", server).await?;
+    let spec = spec.env("BACKOUT_LOG", &options.log);
     let spec = spec.args(["--listen", &local(port).to_string(), "--admin-listen", &admin.to_string()]);
     let spec = spec.arg_pair("--tls-cert", &pair.cert).arg_pair("--tls-key", &pair.key);
     Process::spawn(spec.args(["--namespace", NAMESPACE]).args(&options.webhook_args))
@@ -197,7 +227,9 @@ async fn watcher(
     name: &str,
     admin: SocketAddr,
 ) -> Result<Process> {
-    let spec = spec(cluster, name, &binaries.watcher, "backout-watcher", options).await?;
+    let server = options.watcher_server.as_deref();
+    let spec = spec(cluster, name, &binaries.watcher, "backout-watcher", server).await?;
+    let spec = spec.env("BACKOUT_LOG", &options.log);
     let spec = spec.args(["--admin-listen", &admin.to_string(), "--namespace", NAMESPACE]);
     Process::spawn(spec.args(&options.watcher_args))
 }
@@ -207,11 +239,12 @@ async fn spec(
     name: &str,
     program: &Path,
     account: &str,
-    options: &BackoutOptions,
+    server: Option<&str>,
 ) -> Result<Spec> {
-    let kubeconfig = cluster.kubeconfig(User::ServiceAccount { ns: NAMESPACE, name: account }).await?;
+    let user = User::ServiceAccount { ns: NAMESPACE, name: account };
+    let kubeconfig = cluster.kubeconfig_at(user, server.unwrap_or(&cluster.url())).await?;
     let log = cluster.logs().join(format!("{name}.log"));
-    Ok(Spec::new(name, program, log).env("KUBECONFIG", kubeconfig).env("BACKOUT_LOG", &options.log))
+    Ok(Spec::new(name, program, log).env("KUBECONFIG", kubeconfig))
 }
 
 async fn ready(process: &Process, admin: SocketAddr) -> Result<()> {

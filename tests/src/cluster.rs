@@ -2,6 +2,7 @@
 
 mod control_plane;
 mod ports;
+mod second;
 mod shared;
 mod users;
 mod workdir;

@@ -22,6 +22,7 @@ pub mod guard;
 pub mod namespace;
 pub mod oracle;
 pub mod process;
+pub mod proxy;
 pub mod records;
 pub mod stories;
 pub mod tools;

@@ -7,4 +7,5 @@ mod harness {
     mod cluster;
     mod pods;
     mod processes;
+    mod proxy;
 }

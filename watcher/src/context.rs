@@ -1,8 +1,6 @@
 //! What the parts of the watcher share.
 
 use backout_model::{release::Policy, rollback::Options};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{api::PartialObjectMeta, runtime::reflector::Store};
 
 use crate::{
     cluster::Cluster, events::Events, memory::Memories, metrics::Metrics, records::Log, schemas::Documents,
@@ -16,7 +14,6 @@ pub(crate) struct Context {
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
     pub(crate) memories: Memories,
-    pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
     /// The watcher's flags.
     pub(crate) policy: Policy,
     pub(crate) options: Options,

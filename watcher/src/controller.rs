@@ -68,7 +68,6 @@ pub(crate) async fn run(
         events: Events::new(client.clone()),
         metrics: metrics.clone(),
         memories: Memories::default(),
-        namespaces: namespaces.clone(),
         policy: args.policy(),
         options: args.options(),
     });

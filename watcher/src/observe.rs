@@ -19,7 +19,8 @@ use backout_model::{
 };
 use backout_runtime::api::{ApiError, Class, deadline};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use kube::{Api, runtime::reflector::ObjectRef as StoreRef};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
 use serde_json::Value;
 
 use crate::{
@@ -60,7 +61,7 @@ pub(crate) async fn release(
     let status = found.status.clone().unwrap_or_default();
     memory.is_of(found.metadata.uid.as_deref());
     let log = context.log.of(key, found.metadata.uid.as_deref(), memory).await?;
-    let (policy, mut problems) = policy(context, key, &found);
+    let (policy, mut problems) = policy(context, key, &found).await?;
     problems.extend(log.problems);
     let (entries, spent): (Vec<_>, Vec<_>) =
         log.entries.into_iter().partition(|entry| entry.position > status.healthy());
@@ -114,15 +115,17 @@ pub(crate) async fn release(
     Ok(Sight::Release(Box::new((found, observed))))
 }
 
-fn policy(
+/// What is asked of a release now: a cache may not have heard that it is to be left alone.
+async fn policy(
     context: &Context,
     key: &ReleaseKey,
     release: &Release,
-) -> (backout_model::release::Policy, Vec<String>) {
-    let namespace = context.namespaces.get(&StoreRef::new(&key.namespace));
-    let annotations =
-        namespace.and_then(|namespace| namespace.metadata.annotations.clone()).unwrap_or_default();
-    context.policy.resolve(&annotations, &release.spec)
+) -> Result<(backout_model::release::Policy, Vec<String>), ApiError> {
+    let namespaces: Api<Namespace> = Api::all(context.cluster.client());
+    let call = namespaces.get_metadata_opt(&key.namespace);
+    let namespace = deadline(CALL, format!("GET namespace {}", key.namespace), call).await?;
+    let annotations = namespace.and_then(|namespace| namespace.metadata.annotations).unwrap_or_default();
+    Ok(context.policy.resolve(&annotations, &release.spec))
 }
 
 /// The objects behind the records, each as it is now; `None` if one is newer than the list of the records.

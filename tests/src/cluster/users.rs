@@ -62,7 +62,17 @@ impl Cluster {
 
     /// The path of a kubeconfig for this user.
     pub async fn kubeconfig(&self, user: User<'_>) -> Result<PathBuf> {
-        let path = kubeconfig_path(self.dir(), &user.name());
+        self.kubeconfig_at(user, &self.url()).await
+    }
+
+    /// The path of a kubeconfig for this user that names another URL than the API server's own: a proxy's, or that of a
+    /// second API server. Certificates do not pass a proxy: only a service account gets through.
+    pub async fn kubeconfig_at(&self, user: User<'_>, url: &str) -> Result<PathBuf> {
+        let mut name = user.name();
+        if url != self.url() {
+            name = format!("{name}-at-{}", url.rsplit(':').next().unwrap_or_default());
+        }
+        let path = kubeconfig_path(self.dir(), &name);
         if path.exists() {
             return Ok(path);
         }
@@ -74,7 +84,7 @@ impl Cluster {
             }
             User::ServiceAccount { ns, name } => json!({ "token": self.token(ns, name).await? }),
         };
-        write_kubeconfig(&path, &self.url(), self.authority(), &credentials)?;
+        write_kubeconfig(&path, url, self.authority(), &credentials)?;
         Ok(path)
     }
 

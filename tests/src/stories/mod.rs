@@ -2,13 +2,16 @@
 //!
 //! Every claim that a story makes is checked against the API server before it is told.
 
+mod deployer;
 mod helm;
 mod kubectl;
 mod measure;
+mod neutral;
 mod snapshot;
 mod stage;
 mod tell;
 
+pub use deployer::{Deployer, Step, bad_shop, good_shop, manifest};
 pub use helm::helm;
 pub use kubectl::{autoscaler, failed_install, shop};
 pub use snapshot::{Difference, Snapshot};

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use backout_model::{
-    names,
-    release::{Phase, Release},
-};
-use serde_json::{Map, Value};
+use backout_model::release::{Phase, Release};
 use system_tests::{
     oracle,
     stories::{Home, Snapshot, Stage},
@@ -23,6 +19,7 @@ async fn a_healthy_release_differs_from_the_same_one_without_backout_by_three_la
     assert_eq!(phase(&release), Some(Phase::Healthy), "{:?}", release.status);
     rolled_out(&without).await;
 
+    let neutral = async |home: &Home<'_>| Snapshot::take(home).await.unwrap().neutral(&home.name);
     let (tagged, plain) = (neutral(&with).await, neutral(&without).await);
     assert_eq!(plain.0.len(), 9, "seven objects, and two that the cluster puts in every namespace");
     assert_eq!(plain.differences(&tagged, &[]), []);
@@ -41,47 +38,6 @@ async fn rolled_out(home: &Home<'_>) {
     for workload in ["deployment/shop", "statefulset/shop-store"] {
         home.admin(&["rollout", "status", workload, "--timeout=60s"]).await.unwrap().success().unwrap();
     }
-}
-
-/// Without the labels, and without what is different in any two namespaces.
-async fn neutral(home: &Home<'_>) -> Snapshot {
-    let mut snapshot = Snapshot::take(home).await.unwrap();
-    for object in snapshot.0.values_mut() {
-        let text = object.to_string().replace(&home.name, "NAMESPACE");
-        *object = serde_json::from_str(&text).unwrap();
-        for (pointer, field) in INDIVIDUAL {
-            fields(object, pointer).map(|fields| fields.remove(*field));
-        }
-        untag(object, "/metadata", "labels", "");
-        let entries = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
-        for entry in entries.into_iter().flatten() {
-            untag(entry, "/fieldsV1/f:metadata", "f:labels", "f:");
-        }
-    }
-    snapshot
-}
-
-const INDIVIDUAL: &[(&str, &str)] = &[
-    ("/metadata", "uid"),
-    ("/metadata", "creationTimestamp"),
-    ("/spec", "clusterIP"),
-    ("/spec", "clusterIPs"),
-];
-
-/// Removes the three labels from a map of labels, and the map if it holds nothing else.
-fn untag(object: &mut Value, pointer: &str, map: &str, prefix: &str) {
-    let Some(parent) = fields(object, pointer) else { return };
-    let Some(Value::Object(labels)) = parent.get_mut(map) else { return };
-    for tag in names::TAGS {
-        labels.remove(&format!("{prefix}{tag}"));
-    }
-    if labels.keys().all(|key| key == ".") {
-        parent.remove(map);
-    }
-}
-
-fn fields<'a>(object: &'a mut Value, pointer: &str) -> Option<&'a mut Map<String, Value>> {
-    object.pointer_mut(pointer).and_then(Value::as_object_mut)
 }
 
 /// Their names end with a digest of the pod template.
