@@ -71,12 +71,28 @@ async fn apply(home: &Home<'_>, objects: &[Value]) {
     kubectl.run(&["apply", "-f", "-"]).await.unwrap().success().unwrap();
 }
 
-/// What makes a revision fail.
-fn missing(home: &Home<'_>) -> Value {
-    let template = json!({"metadata": {"labels": {"app": "bad"}},
-        "spec": {"containers": [{"name": "c", "image": "registry.example/missing:1"}]}});
-    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "bad", "namespace": home.name},
-           "spec": {"selector": {"matchLabels": {"app": "bad"}}, "template": template}})
+/// A Job that keeps a revision open for as long as it runs: however long the writes of a test take.
+fn brake(home: &Home<'_>) -> Value {
+    let container = json!({"name": "c", "image": "registry.example/never-ready"});
+    let pod = json!({"spec": {"restartPolicy": "Never", "containers": [container]}});
+    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "brake", "namespace": home.name},
+           "spec": {"backoffLimit": 0, "template": pod}})
+}
+
+/// The Job fails, and the revision with it.
+async fn fail(home: &Home<'_>) {
+    let get = ["get", "pods", "-l", "job-name=brake", "--field-selector=status.phase=Running", "-o", "name"];
+    let pod = eventually("the pod runs", PATIENCE, async || {
+        let printed = home.admin(&get).await?.success()?.stdout;
+        Ok(Some(printed.trim().to_owned()).filter(|pod| !pod.is_empty()))
+    })
+    .await
+    .unwrap();
+    let ended = json!({"name": "c", "image": "x", "imageID": "x", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 1, "reason": "Error"}}});
+    let status = json!({"status": {"phase": "Failed", "containerStatuses": [ended]}}).to_string();
+    let patch = ["patch", &pod, "--subresource=status", "--type=merge", "-p", &status];
+    home.admin(&patch).await.unwrap().success().unwrap();
 }
 
 async fn ended(home: &Home<'_>, revision: u64, phase: Phase) -> ReleaseStatus {

@@ -4,7 +4,7 @@ use backout_model::release::Phase;
 use serde_json::{Value, json};
 use system_tests::{eventually, stories::Home};
 
-use super::super::{PATIENCE, apply, ended, grant, home, mark, missing, object, stage};
+use super::super::{PATIENCE, apply, brake, ended, fail, grant, home, mark, object, stage};
 
 const API: &str = "admissionregistration.k8s.io/v1";
 
@@ -53,9 +53,10 @@ async fn admission_configurations_are_undone_although_no_webhook_sees_them_writt
     let states = async || [object(&home, &changed).await, object(&home, &hook).await];
     let before = states().await;
 
-    apply(&home, &[missing(&home), policy(&home, "changed", "two"), policy(&home, "added", "two")]).await;
+    apply(&home, &[brake(&home), policy(&home, "changed", "two"), policy(&home, "added", "two")]).await;
     home.kubectl(&["delete", &hook]).await.unwrap().success().unwrap();
     recorded(&home, 4).await;
+    fail(&home).await;
     let status = ended(&home, 2, Phase::RolledBack).await;
     assert_eq!(status.unrestored, []);
     assert_eq!(states().await, before);

@@ -6,9 +6,9 @@ use kube::{
     api::{ApiResource, DynamicObject, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use system_tests::{User, stories::Home};
+use system_tests::{User, eventually, stories::Home};
 
-use super::super::{apply, ended, home, label, mark, missing, object, stage};
+use super::super::{PATIENCE, apply, brake, ended, fail, home, label, mark, object, stage};
 
 /// Alice may write cluster-scoped objects, in a way of her own in each test.
 async fn grant(home: &Home<'_>) {
@@ -52,10 +52,11 @@ async fn marked_objects_of_the_cluster_are_undone_with_their_release() {
 
     apply(
         &home,
-        &[priority(&home, "kept", &ours, "two"), priority(&home, "added", &ours, "two"), missing(&home)],
+        &[priority(&home, "kept", &ours, "two"), priority(&home, "added", &ours, "two"), brake(&home)],
     )
     .await;
     home.kubectl(&["delete", &disk]).await.unwrap().success().unwrap();
+    fail(&home).await;
     let status = ended(&home, 2, Phase::RolledBack).await;
     assert_eq!(status.unrestored, []);
     assert_eq!(states().await, before);
@@ -71,7 +72,8 @@ async fn a_mark_that_is_taken_off_does_not_take_the_object_out_of_its_release() 
     ended(&home, 1, Phase::Healthy).await;
     let name = format!("priorityclass/a-{}", home.name);
     let before = object(&home, &name).await;
-    apply(&home, &[priority(&home, "a", &json!({}), "two"), missing(&home)]).await;
+    apply(&home, &[priority(&home, "a", &json!({}), "two"), brake(&home)]).await;
+    fail(&home).await;
     ended(&home, 2, Phase::RolledBack).await;
     assert_eq!(object(&home, &name).await, before);
 }
@@ -103,6 +105,18 @@ fn kit(home: &Home<'_>, name: &str, parts: &Value) -> Value {
            "metadata": {"name": name, "namespace": home.name}, "spec": {"parts": parts}})
 }
 
+/// The revision in which all is healthy that was written: one or two, by how fast the writes are.
+async fn healthy(home: &Home<'_>) -> u64 {
+    eventually("all is healthy", PATIENCE, async || {
+        let kit = object(home, &format!("kits.{}/box", group(home))).await;
+        let status = home.release(&home.name).await?.status.unwrap_or_default();
+        let written: u64 = label(&kit, names::REVISION).parse()?;
+        Ok((status.phase == Some(Phase::Healthy) && status.revision >= written).then_some(status.revision))
+    })
+    .await
+    .unwrap()
+}
+
 async fn define(home: &Home<'_>, description: &str) {
     apply(home, &[definition(home, description)]).await;
     let crd = format!("crd/kits.{}", group(home));
@@ -121,12 +135,12 @@ async fn a_definition_and_its_resources_are_one_release() {
     let kits = format!("kits.{}", group(&home));
     define(&home, "one").await;
     apply(&home, &[kit(&home, "box", &json!([{"id": "a", "size": 1}, {"id": "b", "size": 1}]))]).await;
-    ended(&home, 1, Phase::Healthy).await;
+    let revision = healthy(&home).await;
     let crd = format!("crd/{kits}");
     let (definition_before, kit_before) =
         (object(&home, &crd).await, object(&home, &format!("{kits}/box")).await);
 
-    apply(&home, &[missing(&home)]).await;
+    apply(&home, &[brake(&home)]).await;
     define(&home, "two").await;
     let larger = kit(&home, "box", &json!([{"id": "a", "size": 2}, {"id": "b", "size": 1}]));
     apply(&home, &[larger, kit(&home, "new", &json!([]))]).await;
@@ -147,7 +161,8 @@ async fn a_definition_and_its_resources_are_one_release() {
     let api: Api<DynamicObject> = Api::namespaced_with(client, &home.name, &resource);
     api.patch("box", &PatchParams::apply("operator"), &Patch::Apply(&theirs)).await.unwrap();
 
-    let status = ended(&home, 2, Phase::RolledBack).await;
+    fail(&home).await;
+    let status = ended(&home, revision + 1, Phase::RolledBack).await;
     assert_eq!(status.unrestored, []);
     assert_eq!(object(&home, &crd).await, definition_before);
     assert_eq!(object(&home, &format!("{kits}/new")).await, Value::Null);
@@ -164,9 +179,10 @@ async fn a_definition_of_a_failed_install_is_kept_and_reported_and_its_resources
     let home = home(&stage, "undefined").await;
     grant(&home).await;
     let kits = format!("kits.{}", group(&home));
-    apply(&home, &[missing(&home)]).await;
+    apply(&home, &[brake(&home)]).await;
     define(&home, "one").await;
     apply(&home, &[kit(&home, "box", &json!([]))]).await;
+    fail(&home).await;
     let status = ended(&home, 1, Phase::RolledBack).await;
     let told: Vec<_> =
         status.unrestored.iter().map(|left| (left.object.kind.as_str(), left.reason.as_str())).collect();

@@ -4,7 +4,7 @@ use backout_model::{names, release::Phase};
 use serde_json::{Value, json};
 use system_tests::{TestNamespace, User};
 
-use super::super::{apply, ended, home, label, mark, missing, object, stage};
+use super::super::{apply, brake, ended, fail, home, label, mark, object, stage};
 
 fn map(namespace: &str, name: &str, labels: &Value, text: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"text": text},
@@ -29,9 +29,9 @@ async fn a_release_of_two_namespaces_is_undone_in_both() {
     };
     let before = states().await;
 
-    apply(&front, &[inside("two"), outside("changed", "two"), outside("added", "two"), missing(&front)])
-        .await;
+    apply(&front, &[inside("two"), outside("changed", "two"), outside("added", "two"), brake(&front)]).await;
     back.kubectl(&["delete", "configmap", "removed"]).await.unwrap().success().unwrap();
+    fail(&front).await;
     let status = ended(&front, 2, Phase::RolledBack).await;
     assert_eq!(status.unrestored, []);
     assert_eq!(states().await, before);
