@@ -7,7 +7,7 @@ use kube::{
     Api, Client,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{Home, Stage, stage::ALICE};
@@ -19,6 +19,8 @@ pub enum Step {
     Apply(Value),
     /// The deletion of an object by kind and name.
     Delete(&'static str, &'static str),
+    /// So many replicas, through the subresource, of an object by kind and name.
+    Scale(&'static str, &'static str, u32),
 }
 
 /// Alice in one namespace, over one connection.
@@ -63,6 +65,12 @@ impl Deployer {
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 done => drop(done?),
             },
+            Step::Scale(kind, name, replicas) => {
+                let scale = json!({ "spec": { "replicas": replicas } });
+                let params =
+                    PatchParams { field_manager: Some("alice".to_owned()), ..PatchParams::default() };
+                self.api(kind)?.patch_scale(name, &params, &Patch::Merge(&scale)).await?;
+            }
         }
         Ok(())
     }

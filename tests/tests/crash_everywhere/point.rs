@@ -100,7 +100,9 @@ impl Counter {
         };
         let nth = self.kinds.entry((site, kind.clone())).or_default();
         *nth += 1;
-        let point = Point { site, epoch: self.epoch.clone(), kind, nth: *nth, is_write: call.is_write() };
+        // What the webhook does depends on no phase.
+        let epoch = if site == Site::Watcher { self.epoch.clone() } else { Default::default() };
+        let point = Point { site, epoch, kind, nth: *nth, is_write: call.is_write() };
         if let Some(phase) = phase.filter(|phase| *phase != self.epoch.0) {
             let times = self.phases.entry(phase.clone()).or_default();
             *times += 1;
