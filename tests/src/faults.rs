@@ -28,8 +28,8 @@ use crate::{Cluster, certs::Pair, exchange};
 
 /// Makes etcd forget every state but the present one, as the API server has it do with what is older than some minutes.
 pub async fn forget_history(cluster: &Cluster) -> Result<()> {
-    let args = cluster.etcd().spec().args.iter().filter_map(|arg| arg.to_str());
-    let url = args.filter_map(|arg| arg.strip_prefix("--listen-client-urls=http://")).next();
+    let mut args = cluster.etcd().spec().args.iter().filter_map(|arg| arg.to_str());
+    let url = args.find_map(|arg| arg.strip_prefix("--listen-client-urls=http://"));
     let address: SocketAddr = url.context("etcd listens nowhere")?.parse()?;
     let present = etcd(address, "/v3/kv/range", &json!({"key": "AA=="})).await?;
     let revision = &present["header"]["revision"];

@@ -15,7 +15,7 @@ const KINDS: &str =
 const CONTROLLERS: [&str; 1] = ["deployment.kubernetes.io/revision"];
 
 /// All objects of a namespace, by kind and name, without what the server and the controllers count up.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot(pub BTreeMap<String, Value>);
 
 /// A place where two snapshots differ.
