@@ -154,7 +154,7 @@ impl Chain {
         };
         let disputed: Vec<_> =
             silent.into_iter().filter(|entry| entry.verified.is_none()).filter(tells).collect();
-        let dangling = lost.filter(|pointer| is_dangling(entries, pointer)).cloned();
+        let dangling = lost.filter(|pointer| is_dangling(entries, pointer, object)).cloned();
         let standings = entries.iter().enumerate().map(|(index, entry)| {
             let later = entries.get(index + 1..).unwrap_or_default();
             let names = |other: &&Entry| other.header.undo.as_ref() == Some(&entry.name);
@@ -173,7 +173,9 @@ impl Chain {
                 // Without a pointer, what was there before cannot be told from what was made of it.
                 _ if index == 0 && object.is_some_and(|object| is_made(entry, object)) => Standing::Claimed,
                 _ => match standing(entry, later, object) {
-                    Standing::Aborted if dangling.is_some() => Standing::Claimed,
+                    Standing::Aborted if dangling.is_some() && !is_undeleted(entry, object) => {
+                        Standing::Claimed
+                    }
                     standing => standing,
                 },
             }
@@ -206,10 +208,18 @@ fn is_beyond_check(entry: &Entry) -> bool {
     matches!(entry.verified, Some(Verification::Unverified(_)))
 }
 
-/// A scale does not see the object's labels: its records can tell nothing of the pointer.
-fn is_dangling(entries: &[Entry], pointer: &RecordName) -> bool {
+/// A scale does not see the object's labels, and a deletion that came to nothing may have seen old ones: their records
+/// can tell nothing of the pointer.
+fn is_dangling(entries: &[Entry], pointer: &RecordName, live: Option<&Value>) -> bool {
     let known = |entry: &Entry| entry.name == *pointer || entry.header.undo.as_ref() == Some(pointer);
-    !entries.iter().any(known) && entries.iter().any(|entry| entry.header.operation != Operation::Scale)
+    let tells = |entry: &Entry| entry.header.operation != Operation::Scale && !is_undeleted(entry, live);
+    !entries.iter().any(known) && entries.iter().any(tells)
+}
+
+/// Whether what a deletion was to delete is there, and stays.
+fn is_undeleted(entry: &Entry, live: Option<&Value>) -> bool {
+    let same = live.filter(|object| Image(object).uid() == entry.header.uid.as_deref());
+    entry.header.operation == Operation::Delete && same.is_some_and(|object| !Image(object).is_terminating())
 }
 
 /// The standing of a record whose name no image carries.
