@@ -35,10 +35,14 @@ fn write(state: &State, text: &mut String) {
         let verdict = (&owner, &entry.verified, world.verify(record));
         _ = write!(text, "{position} {resource_version} {created} {seen:?} {verdict:?}");
         json(text, header);
-        json(text, &record.body);
+        for image in [&record.body.before, &record.body.after].into_iter().flatten() {
+            json(text, &image["data"]);
+            json(text, &image["metadata"]["managedFields"]);
+        }
     }
     let memory = (world.last_look, world.last_write, &world.sightings, &world.unreadable);
-    _ = write!(text, "{memory:?} {truth:?} {budget:?}");
+    _ = write!(text, "{memory:?} {budget:?}");
+    truth.write(text);
 }
 
 /// The status without what is only told to people.
@@ -54,7 +58,7 @@ fn essence(status: &ReleaseStatus) -> ReleaseStatus {
     }
 }
 
-fn json(text: &mut String, value: &impl Serialize) {
+pub(crate) fn json(text: &mut String, value: &impl Serialize) {
     text.push_str(&serde_json::to_string(value).unwrap());
 }
 

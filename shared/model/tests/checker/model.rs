@@ -69,9 +69,6 @@ impl Cluster {
             let end = End { decided_after: after, ..end.copy() };
             ends.insert(digest, Arc::new(end));
         }
-        let found = ends.get(&state.digest()).cloned();
-        drop(ends);
-        let _ = found;
         Arc::new(End { decided_after: after, ..end.copy() })
     }
 

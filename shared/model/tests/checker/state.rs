@@ -136,8 +136,17 @@ impl State {
         Self { world, truth: Truth::default(), budget, digest: 0, judged: OnceLock::new() }.sealed()
     }
 
+    /// The same, of which this is the truth.
+    pub(crate) fn knowing(mut self, truth: Truth) -> Self {
+        self.truth = truth;
+        self.sealed()
+    }
+
     fn sealed(mut self) -> Self {
         self.truth.tidy(&self.world);
+        self.world.notices.clear();
+        self.world.phases.clear();
+        self.world.written.clear();
         self.digest = canon::digest(&self);
         self.judged = OnceLock::new();
         self
@@ -223,12 +232,14 @@ impl State {
             }
             Event::Commit(index) => truth.commit(world, index),
             Event::Outside(index) => {
+                world.objects.get(&key("ConfigMap", OBJECTS[index]))?;
                 budget.outside -= 1;
                 world.outside("ConfigMap", OBJECTS[index], |it| {
                     it["metadata"]["annotations"] = json!({"seen": "yes"});
                 });
             }
             Event::OutsideDelete(index) => {
+                world.objects.get(&key("ConfigMap", OBJECTS[index]))?;
                 budget.outside -= 1;
                 truth.misses(world, &key("ConfigMap", OBJECTS[index]));
                 world.outside_delete("ConfigMap", OBJECTS[index]);
@@ -291,7 +302,6 @@ impl State {
         if dies.is_some() {
             self.world.restart();
         }
-        self.world.written.clear();
         Some(())
     }
 

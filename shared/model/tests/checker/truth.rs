@@ -1,6 +1,6 @@
 //! What really happened, which the watcher can only conclude, and what it must not do whatever it concludes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use backout_model::{
     names::RecordName,
@@ -8,12 +8,15 @@ use backout_model::{
     protocol::Effect,
     release::{Phase, ReleaseStatus},
     rollback::{Restore, Write},
-    undo::{Operation, Record},
+    undo::{Header, Operation, Record},
 };
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::world::{World, key, seconds};
+use super::{
+    canon::json,
+    world::{World, key, seconds},
+};
 
 /// How long the API server works on a write, once it is admitted.
 const BOUND: i64 = 34;
@@ -34,7 +37,7 @@ pub(crate) const INVARIANTS: [&str; 8] = [
 pub(crate) type Broken = BTreeMap<usize, String>;
 
 /// A write that was admitted, and may still commit.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Pending {
     pub(crate) record: RecordName,
     pub(crate) admitted: Timestamp,
@@ -42,7 +45,7 @@ pub(crate) struct Pending {
 }
 
 /// A deployer's write that has committed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Committed {
     position: Position,
     key: ObjectKey,
@@ -55,7 +58,7 @@ pub(crate) struct Committed {
 }
 
 /// What really happened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Truth {
     pub(crate) pending: Vec<Pending>,
     committed: Vec<Committed>,
@@ -81,6 +84,18 @@ pub(crate) fn content(object: Option<&Value>) -> Option<Value> {
 }
 
 impl Truth {
+    /// All of it but what follows from the log.
+    pub(crate) fn write(&self, text: &mut String) {
+        for Pending { record, admitted, .. } in &self.pending {
+            _ = write!(text, "{record} {admitted}");
+        }
+        for Committed { position, key, before, made, bad } in &self.committed {
+            _ = write!(text, "{position} {} {made:?} {bad}", key.name);
+            json(text, before);
+        }
+        _ = write!(text, "{:?} {} {:?}", self.names, self.missing, self.broken);
+    }
+
     fn breaks(&mut self, number: usize, what: impl Into<String>) {
         self.broken.entry(number).or_insert_with(|| what.into());
     }
@@ -209,7 +224,10 @@ impl Truth {
             }
             Some(Phase::Healthy) if fails => self.breaks(2, "it is healthy, and something failed"),
             Some(Phase::RolledBack) => self.expects_all_restored(world, old),
-            Some(Phase::Held) if !self.committed.iter().any(|it| Some(it.position) > new.sealed()) => {
+            // A deletion that was asked for, and one by somebody else, look the same.
+            Some(Phase::Held)
+                if !self.missing && !self.committed.iter().any(|it| Some(it.position) > new.sealed()) =>
+            {
                 self.breaks(2, format!("it is held, and nobody wrote again: {:?}", new.held));
             }
             _ => {}
@@ -225,7 +243,15 @@ impl Truth {
             let is_listed =
                 world.status.unrestored.iter().any(|it| it.object.name == key.name && !it.reason.is_empty());
             let goes_on = self.committed.iter().any(|it| it.key == key && Some(it.position) > old.sealed());
-            if content(world.objects.get(&key)) != before && !is_listed && !goes_on {
+            // Somebody else has deleted it, and a deployer has asked for that, too: as if the deployer had.
+            let is_told = self.missing
+                && world.log.values().any(|(entry, ..)| {
+                    let Header { operation, object, .. } = &entry.header;
+                    *operation == Operation::Delete
+                        && object.key == key
+                        && Some(entry.position) > old.sealed()
+                });
+            if content(world.objects.get(&key)) != before && !is_listed && !goes_on && !is_told {
                 self.breaks(2, format!("{} is not as it was before", key.name));
             }
         }

@@ -313,6 +313,17 @@ fn a_deletion_that_came_to_nothing_fails_no_release_when_what_it_did_not_see_is_
     assert_eq!((world.text("a"), world.records()), (json!("two"), 0));
 }
 
+#[test]
+fn an_object_that_was_written_twice_goes_back_to_what_it_was_before_both() {
+    let mut world = healthy();
+    let before = world.state();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.deploy("ConfigMap", "a", data("three"));
+    world.deploy("Job", "migrate", failed_job());
+    world.run(120, || FOREVER);
+    assert_eq!((world.status.phase, world.state()), (Some(RolledBack), before));
+}
+
 fn bad_upgrade_but_b(world: &mut World) {
     world.deploy("ConfigMap", "a", data("two"));
     world.deploy("Job", "migrate", failed_job());

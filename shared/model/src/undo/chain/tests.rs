@@ -203,3 +203,15 @@ fn a_scale_sees_no_pointers_and_leaves_none_dangling() {
     let chain = Chain::read(&[scale], &live, &BTreeSet::new(), Some(&name(8)));
     assert_eq!((chain.standings, chain.dangling), (vec![Claimed], None));
 }
+
+#[test]
+fn a_deletion_that_came_to_nothing_tells_nothing_of_the_pointer() {
+    let live = live("x", "9", Some(&name(8)));
+    let deletion = old(entry(2, Operation::Delete, Some(("x", "7")), Some(name(7))));
+    let update = old(entry(1, Operation::Update, Some(("x", "7")), Some(name(7))));
+    let read = |entries: &[Entry]| Chain::read(entries, &live, &BTreeSet::new(), Some(&name(8)));
+    let alone = read(std::slice::from_ref(&deletion));
+    assert_eq!((alone.standings, alone.dangling), (vec![Aborted], None));
+    let both = read(&[update, deletion]);
+    assert_eq!((both.standings, both.dangling), (vec![Claimed, Aborted], Some(name(8))));
+}
