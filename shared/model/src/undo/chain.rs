@@ -155,13 +155,14 @@ impl Chain {
         };
         let disputed: Vec<_> =
             silent.into_iter().filter(|entry| entry.verified.is_none()).filter(tells).collect();
-        let is_lost = lost.is_some_and(|pointer| is_dangling(entries, pointer));
+        let is_lost = lost.is_some_and(|pointer| is_dangling(entries, pointer, object));
         // Whose record was made up knows nothing of the pointer either.
         let is_checked = |entry: &Entry| {
             let outcome = entry.verified.as_ref();
             outcome.is_some_and(|outcome| !matches!(outcome, Verification::Refuted(_)))
         };
-        let is_dangling = is_lost && entries.iter().any(|entry| sees_pointers(entry) && is_checked(entry));
+        let is_dangling =
+            is_lost && entries.iter().any(|entry| sees_pointers(entry, object) && is_checked(entry));
         let dangling = lost.filter(|_| is_dangling).cloned();
         let mut chain = Self {
             standings: Vec::with_capacity(entries.len()),
@@ -193,12 +194,16 @@ impl Chain {
                         chain.disputed.insert(entry.name.clone());
                         Standing::Pending
                     }
-                    (Standing::Aborted, None) if is_lost && sees_pointers(entry) => {
+                    (Standing::Aborted, None) if is_lost && sees_pointers(entry, object) => {
                         chain.disputed.insert(entry.name.clone());
                         Standing::Pending
                     }
                     (Standing::Claimed, Some(Verification::Refuted(_))) => Standing::Aborted,
-                    (Standing::Aborted, Some(_)) if is_dangling && is_checked(entry) => Standing::Claimed,
+                    (Standing::Aborted, Some(_))
+                        if is_dangling && is_checked(entry) && !is_undeleted(entry, object) =>
+                    {
+                        Standing::Claimed
+                    }
                     (standing, _) => standing,
                 },
             };
@@ -231,14 +236,21 @@ fn is_beyond_check(entry: &Entry) -> bool {
 }
 
 /// Whether none of the records that could know the pointer does.
-fn is_dangling(entries: &[Entry], pointer: &RecordName) -> bool {
+fn is_dangling(entries: &[Entry], pointer: &RecordName, live: Option<&Value>) -> bool {
     let known = |entry: &Entry| entry.name == *pointer || entry.header.undo.as_ref() == Some(pointer);
-    !entries.iter().any(known) && entries.iter().any(sees_pointers)
+    !entries.iter().any(known) && entries.iter().any(|entry| sees_pointers(entry, live))
 }
 
-/// A scale does not see the object's labels: its records can tell nothing of the pointer.
-fn sees_pointers(entry: &Entry) -> bool {
-    entry.header.operation != Operation::Scale
+/// A scale does not see the object's labels, and a deletion that came to nothing may have seen old ones: their records
+/// can tell nothing of the pointer.
+fn sees_pointers(entry: &Entry, live: Option<&Value>) -> bool {
+    entry.header.operation != Operation::Scale && !is_undeleted(entry, live)
+}
+
+/// Whether what a deletion was to delete is there, and stays.
+fn is_undeleted(entry: &Entry, live: Option<&Value>) -> bool {
+    let same = live.filter(|object| Image(object).uid() == entry.header.uid.as_deref());
+    entry.header.operation == Operation::Delete && same.is_some_and(|object| !Image(object).is_terminating())
 }
 
 /// The standing of a record whose name no image carries.

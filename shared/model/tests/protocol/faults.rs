@@ -296,6 +296,34 @@ fn a_write_that_is_refused_again_and_again_does_not_keep_the_revision_from_its_c
     assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 2), "{:#?}", world.status);
 }
 
+/// Found by the model checker: the API server may begin a deletion with a stale object of its cache.
+#[test]
+fn a_deletion_that_came_to_nothing_fails_no_release_when_what_it_did_not_see_is_forgotten() {
+    let mut world = healthy();
+    world.policy.soak = std::time::Duration::from_secs(15);
+    let before = world.objects[&key("ConfigMap", "a")].clone();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.run(20, || FOREVER);
+    assert_eq!(world.status.phase, Some(Soaking));
+    let now = world.objects.insert(key("ConfigMap", "a"), before).unwrap();
+    world.admit("ConfigMap", "a", None);
+    world.objects.insert(key("ConfigMap", "a"), now);
+    world.run(900, || FOREVER);
+    assert_eq!(world.phases, [Open, Soaking, Healthy]);
+    assert_eq!((world.text("a"), world.records()), (json!("two"), 0));
+}
+
+#[test]
+fn an_object_that_was_written_twice_goes_back_to_what_it_was_before_both() {
+    let mut world = healthy();
+    let before = world.state();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.deploy("ConfigMap", "a", data("three"));
+    world.deploy("Job", "migrate", failed_job());
+    world.run(120, || FOREVER);
+    assert_eq!((world.status.phase, world.state()), (Some(RolledBack), before));
+}
+
 fn bad_upgrade_but_b(world: &mut World) {
     world.deploy("ConfigMap", "a", data("two"));
     world.deploy("Job", "migrate", failed_job());

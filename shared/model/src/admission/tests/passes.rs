@@ -64,6 +64,11 @@ fn what_is_no_deployers_write_passes_untouched() {
     assert_eq!(with("dryRun", json!(true)), Pass::Exempt(Exempt::DryRun));
     assert_eq!(with("subResource", json!("status")), Pass::OtherOperation);
     assert_eq!(with("operation", json!("CONNECT")), Pass::OtherOperation);
-    assert_eq!(with("namespace", json!("")), Pass::ClusterScoped);
     assert_eq!(with("userInfo", json!({"username": "system:node:a"})), Pass::Exempt(Exempt::Component));
+    let mut cluster_scoped = write.clone();
+    cluster_scoped["request"]["namespace"] = json!("");
+    for image in ["object", "oldObject"] {
+        cluster_scoped["request"][image]["metadata"].as_object_mut().unwrap().remove("namespace");
+    }
+    assert_eq!(passed(&cluster_scoped), Pass::ClusterScoped);
 }

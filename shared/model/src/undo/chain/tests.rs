@@ -239,3 +239,15 @@ fn a_deletion_that_seems_to_have_come_true_is_checked_before_it_counts() {
         }
     }
 }
+
+#[test]
+fn a_deletion_that_came_to_nothing_tells_nothing_of_the_pointer() {
+    let live = live("x", "9", Some(&name(8)));
+    let deletion = old(checked(entry(2, Operation::Delete, Some(("x", "7")), Some(name(7)))));
+    let update = old(checked(entry(1, Operation::Update, Some(("x", "7")), Some(name(7)))));
+    let read = |entries: &[Entry]| Chain::read(entries, &live, &BTreeSet::new(), Some(&name(8)));
+    let alone = read(std::slice::from_ref(&deletion));
+    assert_eq!((alone.standings, alone.dangling), (vec![Aborted], None));
+    let both = read(&[update, deletion]);
+    assert_eq!((both.standings, both.dangling), (vec![Claimed, Aborted], Some(name(8))));
+}

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,64 +19,25 @@ use backout_model::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+mod scenes;
 mod watcher;
+
+pub(crate) use scenes::*;
+
+#[allow(unused_imports, reason = "the model checker steps through a look")]
+pub(crate) use watcher::Look;
 
 pub(crate) const FOREVER: usize = usize::MAX;
 
-pub(crate) fn seconds(n: i64) -> jiff::SignedDuration {
-    jiff::SignedDuration::from_secs(n)
-}
+/// The first resourceVersion: of more digits than any other number has.
+pub(crate) const FIRST: u64 = 1_000_000;
 
-pub(crate) fn key(kind: &str, name: &str) -> ObjectKey {
-    reference(kind, name).key
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "what is deployed is some content, or none")]
-pub(crate) fn data(text: &str) -> Option<Value> {
-    Some(json!({"data": {"text": text}}))
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "what is deployed is some content, or none")]
-pub(crate) fn failed_job() -> Option<Value> {
-    Some(json!({"spec": {"completions": 1}, "status": {"startTime": "2026-01-01T00:00:00Z",
-        "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "no luck"}]}}))
-}
-
-/// A release of two ConfigMaps that has become healthy.
-pub(crate) fn healthy() -> World {
-    let mut world = World::new();
-    world.deploy("ConfigMap", "a", data("one"));
-    world.deploy("ConfigMap", "b", data("one"));
-    world.run(120, || FOREVER);
-    assert_eq!(world.phases, [Phase::Open, Phase::Soaking, Phase::Healthy]);
-    world.phases.clear();
-    world.notices.clear();
-    world
-}
-
-/// An upgrade of it that changes one object, deletes one and creates two, of which one fails.
-pub(crate) fn bad_upgrade(world: &mut World) {
-    world.deploy("ConfigMap", "a", data("two"));
-    world.deploy("ConfigMap", "b", None);
-    world.deploy("ConfigMap", "c", data("new"));
-    world.deploy("Job", "migrate", failed_job());
-}
-
-/// What Helm does to its release Secret.
-pub(crate) fn helm(world: &mut World, version: u32, status: &str) {
-    let name = format!("sh.helm.release.v1.web.v{version}");
-    let object = world.objects.get(&key("Secret", &name)).cloned();
-    let mut metadata =
-        object.map_or_else(|| json!({"name": name, "namespace": "shop"}), |o| o["metadata"].clone());
-    metadata["labels"]["status"] = json!(status);
-    world.deploy("Secret", &name, Some(json!({"metadata": metadata})));
-}
-
-type Logged = (Entry, Record, Option<Timestamp>);
+type Logged = (Entry, Arc<Record>, Option<Timestamp>);
 
 /// What an outsider does to an object.
 pub(crate) type Meddle = fn(&mut Value);
 
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) objects: BTreeMap<ObjectKey, Value>,
     pub(crate) status: ReleaseStatus,
@@ -105,21 +67,25 @@ pub(crate) struct World {
     /// Objects whose writes by the watcher the server refuses.
     pub(crate) refused: BTreeSet<ObjectKey>,
     /// What the server had stored, by resourceVersion; nothing if it has forgotten all of it.
-    pub(crate) history: BTreeMap<(ObjectKey, String), Value>,
+    pub(crate) history: BTreeMap<(ObjectKey, String), Arc<Value>>,
     /// A manager whose ownership of fields the server does not keep.
     pub(crate) unkept: Option<&'static str>,
+    /// Whether the webhook knows the Release.
+    pub(crate) knows: bool,
+    /// How many changes came too late: the server had something else than they were decided on.
+    pub(crate) conflicts: usize,
     ignored: BTreeMap<ObjectRef, String>,
     /// Somebody who changes an object whenever the watcher has written it.
     pub(crate) meddler: Option<(ObjectKey, Meddle)>,
     refusals: BTreeMap<ObjectRef, Timestamp>,
     /// When the watcher saw each record first, too.
-    log: BTreeMap<RecordName, Logged>,
+    pub(crate) log: BTreeMap<RecordName, Logged>,
     /// Records of another release.
     foreign: BTreeMap<RecordName, Logged>,
     clock: u64,
-    last_write: Timestamp,
-    last_look: Option<Timestamp>,
-    sightings: Sightings,
+    pub(crate) last_write: Timestamp,
+    pub(crate) last_look: Option<Timestamp>,
+    pub(crate) sightings: Sightings,
 }
 
 impl World {
@@ -147,12 +113,14 @@ impl World {
             refused: BTreeSet::new(),
             history: BTreeMap::new(),
             unkept: None,
+            knows: false,
+            conflicts: 0,
             ignored: BTreeMap::new(),
             meddler: None,
             refusals: BTreeMap::new(),
             log: BTreeMap::new(),
             foreign: BTreeMap::new(),
-            clock: 100,
+            clock: FIRST,
             last_write: now,
             last_look: None,
             sightings: Sightings::default(),
@@ -195,7 +163,7 @@ impl World {
             undo: image.and_then(Image::undo),
             replicas: None,
             release: ReleaseKey::new("shop", ReleaseName::from_mark("shop").unwrap()),
-            release_uid: None,
+            release_uid: self.knows.then(|| "release".to_owned()),
             revision: self.status.revision_of_next_write(),
             begins: kind == "Secret" && operation == Operation::Create,
             captured: false,
@@ -226,10 +194,10 @@ impl World {
             created: self.now,
             age: Duration::ZERO,
             header: record.header.clone(),
-            owner: None,
+            owner: record.header.release_uid.clone(),
             verified: None,
         };
-        self.log.insert(name, (entry, record.clone(), None));
+        self.log.insert(name, (entry, Arc::new(record.clone()), None));
         self.last_write = self.now;
         (record, after)
     }
@@ -297,7 +265,7 @@ impl World {
             metadata["creationTimestamp"] = json!(self.now.to_string());
         }
         metadata["resourceVersion"] = json!(version.to_string());
-        self.history.insert((key.clone(), version.to_string()), object.clone());
+        self.history.insert((key.clone(), version.to_string()), Arc::new(object.clone()));
         self.objects.insert(key, object);
     }
 
@@ -329,7 +297,7 @@ impl World {
     pub(crate) fn foreign(&mut self, kind: &str, name: &str, text: &str) {
         let (record, after) = self.admit(kind, name, data(text));
         let (mut entry, mut record, seen) = self.log.remove(&record.name).unwrap();
-        for header in [&mut entry.header, &mut record.header] {
+        for header in [&mut entry.header, &mut Arc::make_mut(&mut record).header] {
             header.release = ReleaseKey::new("shop", ReleaseName::from_mark("other").unwrap());
         }
         self.commit(&record, after);
@@ -371,27 +339,4 @@ fn owner(manager: &str) -> Value {
 fn aged(entry: &Entry, seen: Option<Timestamp>, now: Timestamp) -> Entry {
     let age = now.duration_since(seen.unwrap_or(now));
     Entry { age: Duration::try_from(age).unwrap(), ..entry.clone() }
-}
-
-pub(crate) fn reference(kind: &str, name: &str) -> ObjectRef {
-    let (group, resource) = match kind {
-        "Job" => ("batch", "jobs"),
-        "Deployment" => ("apps", "deployments"),
-        "StatefulSet" => ("apps", "statefulsets"),
-        "Role" => ("rbac.authorization.k8s.io", "roles"),
-        "ConfigMap" => ("", "configmaps"),
-        "Secret" => ("", "secrets"),
-        "PersistentVolumeClaim" => ("", "persistentvolumeclaims"),
-        other => panic!("the world knows no {other}"),
-    };
-    ObjectRef {
-        key: ObjectKey {
-            group: group.into(),
-            resource: resource.into(),
-            namespace: Some("shop".into()),
-            name: name.into(),
-        },
-        version: "v1".into(),
-        kind: kind.into(),
-    }
 }

@@ -7,13 +7,36 @@ use backout_model::{
     names::RecordName,
     object::{Image, ObjectKey, Position},
     protocol::{Decision, Effect, Notice, Observed, Refusal, Spent, Wake, step},
-    rollback::{Options, Proof, Track, Write},
+    rollback::{Options, Proof, Restore, Track, Write},
     undo::chain::{Chain, Entry, Verification, by_object},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
+
+/// A look of the watcher: what it decided, and on what.
+pub(crate) struct Look {
+    pub(crate) decision: Decision,
+    status: ReleaseStatus,
+    stored: usize,
+}
+
+impl Look {
+    fn stores(&self) -> bool {
+        self.decision.status != self.status
+    }
+
+    /// How many changes to the cluster were decided: first the status, if it is another, then the effects.
+    pub(crate) fn changes(&self) -> usize {
+        usize::from(self.stores()) + self.decision.effects.len()
+    }
+
+    /// The effect that is the change of this number.
+    pub(crate) fn effect(&self, index: usize) -> Option<&Effect> {
+        self.decision.effects.get(index.checked_sub(usize::from(self.stores()))?)
+    }
+}
 
 impl World {
     fn live(&self, key: &ObjectKey) -> Live {
@@ -97,8 +120,8 @@ impl World {
             .values()
             .map(|(_, record, _)| {
                 let proof = match self.verify(record) {
-                    Verification::Verified => Proof::Verified(record.clone()),
-                    Verification::Unverified(why) => Proof::Unverified(record.clone(), why),
+                    Verification::Verified => Proof::Verified(Record::clone(record)),
+                    Verification::Unverified(why) => Proof::Unverified(Record::clone(record), why),
                     Verification::Refuted(why) => Proof::Refuted(why),
                 };
                 (record.name.clone(), proof)
@@ -106,122 +129,141 @@ impl World {
             .collect()
     }
 
-    fn verify(&self, record: &Record) -> Verification {
+    pub(crate) fn verify(&self, record: &Record) -> Verification {
         let Header { object, resource_version, .. } = &record.header;
         let stored = resource_version.clone().and_then(|it| self.history.get(&(object.key.clone(), it)));
         match &record.body.before {
             _ if self.history.is_empty() => Verification::Unverified("compacted".to_owned()),
-            Some(before) if stored == Some(before) => Verification::Verified,
+            Some(before) if stored.is_some_and(|stored| **stored == *before) => Verification::Verified,
             _ => Verification::Refuted("the server had stored something else".to_owned()),
         }
     }
 
     /// One look of the watcher that dies after `survives` changes to the cluster; false if it died.
     pub(crate) fn look(&mut self, survives: usize) -> (Decision, bool) {
+        let look = self.decide();
+        let changes = look.changes();
+        for index in 0..changes.min(survives) {
+            self.change(&look, index);
+            assert_eq!(self.conflicts, 0, "{:?}", look.decision.effects);
+        }
+        (look.decision, changes <= survives)
+    }
+
+    /// What the watcher sees, and decides.
+    pub(crate) fn decide(&mut self) -> Look {
         let observed = self.observe();
         let decision = step(&observed, self.now);
         self.looks += 1;
         self.last_look = Some(self.now);
         self.sightings = decision.sightings.clone();
-        let mut left = survives;
-        let mut act = || {
-            let alive = left > 0;
-            left = left.saturating_sub(1);
-            alive
-        };
-        if decision.status != self.status {
-            if !act() {
-                return (decision, false);
-            }
-            if decision.status.phase != self.status.phase {
-                self.phases.extend(decision.status.phase);
-            }
-            self.status = decision.status.clone();
-            self.stored += 1;
+        if decision.status == observed.status {
+            self.notices.extend(decision.notices.iter().cloned());
         }
+        Look { decision, status: observed.status, stored: self.stored }
+    }
+
+    /// Makes one of the changes that were decided; false if the others are not to be made any more.
+    pub(crate) fn change(&mut self, look: &Look, index: usize) -> bool {
+        if let Some(effect) = look.effect(index) {
+            self.perform(effect.clone());
+            return true;
+        }
+        let Look { decision, .. } = look;
+        if self.stored != look.stored {
+            self.conflicts += 1;
+            return false;
+        }
+        if decision.status.phase != self.status.phase {
+            self.phases.extend(decision.status.phase);
+        }
+        self.status = decision.status.clone();
+        self.stored += 1;
         self.notices.extend(decision.notices.iter().cloned());
-        for effect in decision.effects.clone() {
-            if !act() {
-                return (decision, false);
-            }
-            self.perform(effect);
-        }
-        (decision, true)
+        true
     }
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Adopt(name) => {
-                let clock = self.tick();
-                let (entry, ..) = self.log.get_mut(&name).unwrap();
-                entry.owner = Some("release".to_owned());
-                entry.resource_version = clock.to_string();
-            }
-            Effect::Verify(name) => {
-                let clock = self.tick();
-                let outcome = self.verify(&self.log[&name].1);
-                let (entry, ..) = self.log.get_mut(&name).unwrap();
-                entry.verified = Some(outcome);
-                entry.resource_version = clock.to_string();
-            }
+            Effect::Adopt(name) => self.note(&name, |entry, _| entry.owner = Some("release".to_owned())),
+            Effect::Verify(name) => self.note(&name, |entry, outcome| entry.verified = Some(outcome)),
             Effect::Collect(spent) => {
                 let name = RecordName::parse(&spent.name).unwrap();
-                assert_eq!(self.log[&name].0.resource_version, spent.resource_version);
-                self.log.remove(&name);
+                let found = self.log.get(&name).map(|(entry, ..)| &entry.resource_version);
+                if found == Some(&spent.resource_version) {
+                    self.log.remove(&name);
+                } else {
+                    self.conflicts += 1;
+                }
             }
-            Effect::Restore(restore) => {
-                let told = Notice::of_restore(&restore);
-                let key = restore.object.key.clone();
-                if self.refused.contains(&key) {
-                    let pause = jiff::SignedDuration::from_secs(10);
-                    self.refusals.insert(restore.object, self.now + pause);
-                    return;
+            Effect::Restore(restore) => self.restore(restore),
+        }
+    }
+
+    fn note(&mut self, name: &RecordName, change: impl FnOnce(&mut Entry, Verification)) {
+        let clock = self.tick();
+        let outcome = self.log.get(name).map(|(_, record, _)| self.verify(record));
+        match (self.log.get_mut(name), outcome) {
+            (Some((entry, ..)), Some(outcome)) => {
+                change(entry, outcome);
+                entry.resource_version = clock.to_string();
+            }
+            _ => self.conflicts += 1,
+        }
+    }
+
+    fn restore(&mut self, restore: Restore) {
+        let key = restore.object.key.clone();
+        if self.refused.contains(&key) {
+            let pause = jiff::SignedDuration::from_secs(10);
+            self.refusals.insert(restore.object, self.now + pause);
+            return;
+        }
+        self.refusals.remove(&restore.object);
+        let live = self.objects.get(&key).cloned();
+        let image = live.as_ref().map(Image);
+        let version = image.and_then(Image::resource_version);
+        let uid = image.and_then(Image::uid);
+        let stated = |body| (Image(body).uid(), Image(body).resource_version());
+        let is_as_decided = match &restore.write {
+            Write::Delete { uid: wanted, resource_version, .. } => {
+                (uid, version) == (Some(wanted.as_str()), Some(resource_version.as_str()))
+            }
+            Write::Update { body, .. } => live.is_some() && (uid, version) == stated(body),
+            Write::Create { .. } => live.is_none(),
+            Write::Own { resource_version, .. } => version == Some(resource_version.as_str()),
+        };
+        if !is_as_decided {
+            self.conflicts += 1;
+            return;
+        }
+        self.written.push((restore.object.to_string(), uid.unwrap_or_default().to_owned()));
+        let told = Notice::of_restore(&restore);
+        match restore.write {
+            Write::Delete { uid, .. } => {
+                self.deleted.insert(uid);
+                self.objects.remove(&key);
+                self.tick();
+            }
+            Write::Update { mut body, .. } | Write::Create { mut body } => {
+                body["metadata"]["managedFields"] = json!([owner("backout")]);
+                self.store(key, body);
+            }
+            Write::Own { managed_fields, .. } => {
+                let mut object = live.clone().unwrap();
+                object["metadata"]["managedFields"] = managed_fields;
+                let owners = object["metadata"]["managedFields"].as_array_mut().unwrap();
+                owners.retain(|owner| owner["manager"].as_str() != self.unkept);
+                if live.as_ref() == Some(&object) {
+                    let version = version.unwrap_or_default().to_owned();
+                    self.ignored.insert(restore.object.clone(), version);
+                } else {
+                    self.store(key, object);
                 }
-                self.refusals.remove(&restore.object);
-                let live = self.objects.get(&key).cloned();
-                let version =
-                    live.as_ref().and_then(|live| Image(live).resource_version().map(str::to_owned));
-                let uid = live.as_ref().and_then(|live| Image(live).uid().map(str::to_owned));
-                self.written.push((restore.object.to_string(), uid.clone().unwrap_or_default()));
-                match restore.write {
-                    Write::Delete { uid: wanted, resource_version, .. } => {
-                        assert_eq!((uid, version), (Some(wanted.clone()), Some(resource_version)));
-                        self.deleted.insert(wanted);
-                        self.objects.remove(&key);
-                        self.tick();
-                    }
-                    Write::Update { mut body, .. } => {
-                        assert_eq!(version.as_deref(), Image(&body).resource_version());
-                        assert_eq!(uid.as_deref(), Image(&body).uid());
-                        body["metadata"]["managedFields"] = json!([owner("backout")]);
-                        self.store(key, body);
-                    }
-                    Write::Create { mut body } => {
-                        assert_eq!(live, None);
-                        body["metadata"]["managedFields"] = json!([owner("backout")]);
-                        self.store(key, body);
-                    }
-                    Write::Own { resource_version, managed_fields } => {
-                        assert_eq!(version, Some(resource_version));
-                        let mut object = live.unwrap();
-                        let before = object.clone();
-                        object["metadata"]["managedFields"] = managed_fields;
-                        let owners = object["metadata"]["managedFields"].as_array_mut().unwrap();
-                        owners.retain(|owner| owner["manager"].as_str() != self.unkept);
-                        if object == before {
-                            self.ignored.insert(
-                                restore.object.clone(),
-                                Image(&before).resource_version().unwrap().to_owned(),
-                            );
-                        } else {
-                            self.store(key, object);
-                        }
-                    }
-                }
-                self.notices.extend(told);
-                self.meddle(&restore.object.key);
             }
         }
+        self.notices.extend(told);
+        self.meddle(&restore.object.key);
     }
 
     fn meddle(&mut self, key: &ObjectKey) {

@@ -1,0 +1,77 @@
+//! What there is in the world, and what happens in it again and again.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+pub(crate) fn seconds(n: i64) -> jiff::SignedDuration {
+    jiff::SignedDuration::from_secs(n)
+}
+
+pub(crate) fn key(kind: &str, name: &str) -> ObjectKey {
+    reference(kind, name).key
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what is deployed is some content, or none")]
+pub(crate) fn data(text: &str) -> Option<Value> {
+    Some(json!({"data": {"text": text}}))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what is deployed is some content, or none")]
+pub(crate) fn failed_job() -> Option<Value> {
+    Some(json!({"spec": {"completions": 1}, "status": {"startTime": "2026-01-01T00:00:00Z",
+        "conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "no luck"}]}}))
+}
+
+/// A release of two ConfigMaps that has become healthy.
+pub(crate) fn healthy() -> World {
+    let mut world = World::new();
+    world.deploy("ConfigMap", "a", data("one"));
+    world.deploy("ConfigMap", "b", data("one"));
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases, [Phase::Open, Phase::Soaking, Phase::Healthy]);
+    world.phases.clear();
+    world.notices.clear();
+    world
+}
+
+/// An upgrade of it that changes one object, deletes one and creates two, of which one fails.
+pub(crate) fn bad_upgrade(world: &mut World) {
+    world.deploy("ConfigMap", "a", data("two"));
+    world.deploy("ConfigMap", "b", None);
+    world.deploy("ConfigMap", "c", data("new"));
+    world.deploy("Job", "migrate", failed_job());
+}
+
+/// What Helm does to its release Secret.
+pub(crate) fn helm(world: &mut World, version: u32, status: &str) {
+    let name = format!("sh.helm.release.v1.web.v{version}");
+    let object = world.objects.get(&key("Secret", &name)).cloned();
+    let mut metadata =
+        object.map_or_else(|| json!({"name": name, "namespace": "shop"}), |o| o["metadata"].clone());
+    metadata["labels"]["status"] = json!(status);
+    world.deploy("Secret", &name, Some(json!({"metadata": metadata})));
+}
+
+pub(crate) fn reference(kind: &str, name: &str) -> ObjectRef {
+    let (group, resource) = match kind {
+        "Job" => ("batch", "jobs"),
+        "Deployment" => ("apps", "deployments"),
+        "StatefulSet" => ("apps", "statefulsets"),
+        "Role" => ("rbac.authorization.k8s.io", "roles"),
+        "ConfigMap" => ("", "configmaps"),
+        "Secret" => ("", "secrets"),
+        "PersistentVolumeClaim" => ("", "persistentvolumeclaims"),
+        other => panic!("the world knows no {other}"),
+    };
+    ObjectRef {
+        key: ObjectKey {
+            group: group.into(),
+            resource: resource.into(),
+            namespace: Some("shop".into()),
+            name: name.into(),
+        },
+        version: "v1".into(),
+        kind: kind.into(),
+    }
+}
