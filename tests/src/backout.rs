@@ -5,6 +5,7 @@ mod manifests;
 mod metrics;
 
 use std::{
+    ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -41,6 +42,8 @@ pub struct BackoutOptions {
     pub webhook_args: Vec<String>,
     /// Further arguments of the watcher.
     pub watcher_args: Vec<String>,
+    /// What is added to the watcher's environment.
+    pub watcher_env: Vec<(String, OsString)>,
     /// What both log, in the syntax of `RUST_LOG`.
     pub log: String,
     /// The kustomization to install.
@@ -60,6 +63,7 @@ impl Default for BackoutOptions {
         Self {
             webhook_args: Vec::new(),
             watcher_args: ["--soak", "10s"].map(str::to_owned).to_vec(),
+            watcher_env: Vec::new(),
             log: "info,kube=warn".to_owned(),
             manifests: binaries::workspace_root().join("manifests/base"),
             webhook_server: None,
@@ -113,7 +117,8 @@ impl Backout {
         let (webhook_admin, watcher_admin) = (local(free_port()?), local(free_port()?));
         let called_at = options.webhook_called_at.unwrap_or(webhook_port);
         manifests::install(cluster, &options.manifests, called_at).await?;
-        let webhook = webhook(cluster, &binaries, &options, webhook_port, webhook_admin).await?;
+        let ports = (webhook_port, webhook_admin);
+        let webhook = webhook(cluster, &binaries, &options, "webhook", ports).await?;
         let watcher = watcher(cluster, &binaries, &options, "watcher", watcher_admin).await?;
         let backout =
             Self { webhook, watcher, webhook_port, webhook_admin, watcher_admin, binaries, options };
@@ -148,6 +153,24 @@ impl Backout {
         let process = watcher(cluster, &self.binaries, options, name, admin).await?;
         ready(&process, admin).await?;
         Ok((process, admin))
+    }
+
+    /// One more webhook, by options of its own, and the port where it listens. Nobody calls it yet.
+    pub async fn webhook_like(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        options: &BackoutOptions,
+    ) -> Result<(Process, u16)> {
+        let (port, admin) = (free_port()?, local(free_port()?));
+        let process = webhook(cluster, &self.binaries, options, name, (port, admin)).await?;
+        ready(&process, admin).await?;
+        Ok((process, port))
+    }
+
+    /// Where the webhook listens.
+    pub fn webhook_port(&self) -> u16 {
+        self.webhook_port
     }
 
     /// How it was started; change a copy of it to start a variant.
@@ -207,13 +230,13 @@ async fn webhook(
     cluster: &Cluster,
     binaries: &Binaries,
     options: &BackoutOptions,
-    port: u16,
-    admin: SocketAddr,
+    name: &str,
+    (port, admin): (u16, SocketAddr),
 ) -> Result<Process> {
     let names = ["127.0.0.1", "localhost", "backout-webhook.backout-system.svc"];
     let pair = cluster.authority().server("backout-webhook", &names)?;
     let server = options.webhook_server.as_deref();
-    let spec = spec(cluster, "webhook", &binaries.webhook, "backout-webhook", server).await?;
+    let spec = spec(cluster, name, &binaries.webhook, "backout-webhook", server).await?;
     let spec = spec.env("BACKOUT_LOG", &options.log);
     let spec = spec.args(["--listen", &local(port).to_string(), "--admin-listen", &admin.to_string()]);
     let spec = spec.arg_pair("--tls-cert", &pair.cert).arg_pair("--tls-key", &pair.key);
@@ -230,6 +253,7 @@ async fn watcher(
     let server = options.watcher_server.as_deref();
     let spec = spec(cluster, name, &binaries.watcher, "backout-watcher", server).await?;
     let spec = spec.env("BACKOUT_LOG", &options.log);
+    let spec = options.watcher_env.iter().fold(spec, |spec, (variable, value)| spec.env(variable, value));
     let spec = spec.args(["--admin-listen", &admin.to_string(), "--namespace", NAMESPACE]);
     Process::spawn(spec.args(&options.watcher_args))
 }

@@ -1,6 +1,7 @@
 //! One Kubernetes cluster on loopback addresses: etcd, the control plane, and simulated nodes.
 
 mod control_plane;
+mod etcd;
 mod ports;
 mod second;
 mod shared;
@@ -31,13 +32,20 @@ pub struct Options {
     pub nodes: usize,
     /// Further arguments of the API server.
     pub apiserver_args: Vec<String>,
+    /// Further arguments of etcd.
+    pub etcd_args: Vec<String>,
     /// Whether data and logs stay when the cluster is dropped.
     pub keep: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 2, apiserver_args: Vec::new(), keep: std::env::var_os("BACKOUT_KEEP_LOGS").is_some() }
+        Self {
+            nodes: 2,
+            apiserver_args: Vec::new(),
+            etcd_args: Vec::new(),
+            keep: std::env::var_os("BACKOUT_KEEP_LOGS").is_some(),
+        }
     }
 }
 
@@ -52,6 +60,7 @@ pub struct Cluster {
     authority: Authority,
     components: Components,
     apiserver_port: u16,
+    etcd_port: u16,
     /// Held while a kubeconfig and its certificate are written.
     minting: Mutex<()>,
     dir: WorkDir,

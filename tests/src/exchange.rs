@@ -1,6 +1,9 @@
 //! One HTTP request over one connection: nothing is pooled, retried or hidden.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use http::{HeaderMap, Request, StatusCode};
@@ -36,6 +39,17 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Result<Answer> {
     let request = Request::get(path).header("host", address.to_string()).body(Full::default())?;
     let stream = timeout(PATIENCE, TcpStream::connect(address)).await??;
     send(stream, request).await.with_context(|| format!("GET http://{address}{path}"))
+}
+
+/// POST without TLS, to a port of this machine.
+pub(crate) async fn post(port: u16, path: &str, body: &serde_json::Value) -> Result<Answer> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let request = Request::post(path)
+        .header("host", address.to_string())
+        .header("content-type", "application/json")
+        .body(Full::from(serde_json::to_vec(body)?))?;
+    let stream = timeout(PATIENCE, TcpStream::connect(address)).await??;
+    send(stream, request).await.with_context(|| format!("POST http://{address}{path}"))
 }
 
 /// Sends one request over an open connection.

@@ -24,8 +24,10 @@ pub mod oracle;
 pub mod process;
 pub mod proxy;
 pub mod records;
+pub mod skew;
 pub mod stories;
 pub mod tools;
+pub mod trails;
 mod wait;
 
 pub use backout::{Backout, BackoutOptions};

@@ -2,8 +2,8 @@
 //!
 //! # Guarantees
 //! A write of the watcher is *accounted for* if it concerns a Secret of the undo log, a Release, an Event, or an object
-//! of its namespace that a deployer wrote before it in the same revision, by the log itself; or if it deletes a pod of
-//! such a StatefulSet. A revision begins where the watcher reported the end of the one before.
+//! of its namespace that a deployer wrote before it in the same interval, by the log itself; or if it deletes a pod of
+//! such a StatefulSet. An interval begins where the watcher reported that the one before was committed or rolled back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,7 +124,7 @@ impl Court {
         let revision = self.revision(&write.namespace);
         revision.restores.push(told);
         if !revision.written.contains(&key(write)) && !frees_a_pod(&revision.written, write) {
-            self.violation(write, "touches an object that no deployer wrote in this revision");
+            self.violation(write, "touches an object that no deployer wrote in this interval");
         }
         if !compares(write) {
             self.violation(write, "does not name the uid and resourceVersion that it was decided on");

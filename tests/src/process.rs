@@ -173,6 +173,15 @@ impl Process {
         tail(&self.spec.log, lines)
     }
 
+    /// The most memory that it has had so far, in bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        Ok(kilobytes.with_context(|| format!("{path} tells no VmHWM"))? * 1024)
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         self.order(&format!("signal {}", signal.as_raw()))
     }

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
 
 mod outages {
-    mod apiserver;
     mod compacted;
     mod fence;
     mod forgotten;

@@ -10,7 +10,8 @@ use backout_model::{
     health::Sightings,
     names::{RecordName, ReleaseKey},
     object::{ObjectRef, Position},
-    protocol::{BLIND_AFTER, Observed, Refusal},
+    protocol::{BLIND_AFTER, Observed, Refusal, Watched},
+    release::ReleaseStatus,
     rollback::Proof,
 };
 use serde_json::Value;
@@ -30,6 +31,11 @@ pub(crate) struct Memory {
     pub(crate) observed: Option<Instant>,
     /// The newest record's position, and since when it is: quiet time is measured by one clock alone.
     newest: Option<(Position, Instant)>,
+    /// Where the revision is sealed, and since when this watcher has seen it so; it was so at the first look if that is
+    /// not known.
+    sealed: Option<(Option<String>, Option<Instant>)>,
+    /// Since when all objects are ready, as this watcher has found itself.
+    ready: Option<Instant>,
     /// When each record was first seen.
     pub(crate) first_seen: HashMap<RecordName, Instant>,
     /// Of records that were read because no object bears them out: what is wrong with each, if anything is.
@@ -107,13 +113,40 @@ impl Memory {
 
     /// For how long the newest record is at `newest`. A time in which nothing was observed does not count.
     pub(crate) fn quiet(&mut self, newest: Position, now: Instant) -> Duration {
-        let gap = self.observed.map(|last| now.duration_since(last)).filter(|gap| *gap > BLIND_AFTER);
+        let gap = self.gap(now);
         let since = match self.newest {
-            Some((position, since)) if position >= newest => (since + gap.unwrap_or_default()).min(now),
+            Some((position, since)) if position >= newest => (since + gap).min(now),
             _ => now,
         };
         self.newest = Some((newest, since));
         now.duration_since(since)
+    }
+
+    /// The time since the last look, if that is so long that nothing counts as observed in it.
+    fn gap(&self, now: Instant) -> Duration {
+        let gap = self.observed.map(|last| now.duration_since(last));
+        gap.filter(|gap| *gap > BLIND_AFTER).unwrap_or_default()
+    }
+
+    /// For how long this watcher has seen itself what `status` tells.
+    pub(crate) fn watched(&mut self, status: &ReleaseStatus, now: Instant) -> Watched {
+        let gap = self.gap(now);
+        let later = |since: Instant| (since + gap).min(now);
+        self.sealed = match self.sealed.take() {
+            Some((sealed, since)) if sealed == status.sealed_position => Some((sealed, since.map(later))),
+            _ => Some((status.sealed_position.clone(), self.observed.map(|_| now))),
+        };
+        self.ready = self.ready.map(later);
+        let sealed = self.sealed.as_ref().and_then(|(_, since)| *since);
+        Watched {
+            sealed: sealed.map(|since| now.duration_since(since)),
+            ready: Some(self.ready.map_or(Duration::ZERO, |since| now.duration_since(since))),
+        }
+    }
+
+    /// Notes what was decided.
+    pub(crate) fn decided(&mut self, status: &ReleaseStatus, now: Instant) {
+        self.ready = status.ready_since.as_ref().map(|_| self.ready.unwrap_or(now));
     }
 
     /// What is wrong with a record that was read, if anything is.

@@ -79,6 +79,7 @@ pub(crate) async fn release(
     );
     let now = Instant::now();
     let quiet = memory.quiet(newest, now);
+    let watched = memory.watched(&status, now);
     let mut observed = Observed {
         uid: found.metadata.uid.clone(),
         generation: found.metadata.generation,
@@ -92,6 +93,7 @@ pub(crate) async fn release(
         spent: spent.iter().map(Spent::from).chain(log.dead).collect(),
         cut: log.cut,
         quiet,
+        watched,
         refusals: memory.refusals(now),
         ignored: memory.ignored.clone(),
         since_last: memory.observed.map(|last| now.duration_since(last)),

@@ -63,8 +63,10 @@ async fn look(context: &Context, key: &ReleaseKey, memory: &mut Memory) -> Resul
         Sight::Outdated => return Ok(AT_ONCE),
         Sight::Gone => return Ok(Action::await_change()),
     };
-    memory.observed = Some(Instant::now());
+    let now = Instant::now();
+    memory.observed = Some(now);
     let decision = protocol::step(&observed, Timestamp::now());
+    memory.decided(&decision.status, now);
     memory.sightings = decision.sightings.clone();
     let wake = decision.wake;
     let performed = perform::all(context, key, &release, &observed, decision, memory).await;

@@ -1,7 +1,7 @@
 //! Records without a Release: either it is still to be created, or it is gone for good.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -33,6 +33,8 @@ const CALL: Duration = Duration::from_secs(10);
 const PARALLEL: usize = 16;
 /// Caches are far less than this behind: what looks orphaned for longer is.
 const ORPHANED_FOR: SignedDuration = SignedDuration::from_mins(2);
+/// No write takes as long from its first piece to its head.
+const HEADLESS_FOR: Duration = Duration::from_mins(2);
 /// How often pieces without a head are looked for: they are rare.
 const PIECES_PERIOD: Duration = Duration::from_mins(10);
 
@@ -61,12 +63,12 @@ impl Sweep {
         if caches.await.is_err() {
             return std::future::pending().await;
         }
-        let mut pieces_due = Instant::now();
+        let (mut pieces_due, mut headless) = (Instant::now(), HashMap::new());
         loop {
             self.once().await;
             if Instant::now() >= pieces_due {
                 pieces_due = Instant::now() + PIECES_PERIOD;
-                if let Err(error) = self.pieces().await {
+                if let Err(error) = self.pieces(&mut headless).await {
                     tracing::warn!(%error, "pieces of records that never were could not be collected");
                 }
             }
@@ -147,15 +149,21 @@ impl Sweep {
     }
 
     /// Pieces are stored before the head and collected after it: a crash may leave some without.
-    async fn pieces(&self) -> Result<(), ApiError> {
-        let now = Timestamp::now();
-        for piece in self.log.pieces().await? {
+    ///
+    /// Their age is by when they were first seen without: the server's clock may differ from ours.
+    async fn pieces(&self, headless: &mut HashMap<String, Instant>) -> Result<(), ApiError> {
+        let now = Instant::now();
+        let pieces = self.log.pieces().await?;
+        headless.retain(|name, _| pieces.iter().any(|piece| piece.name_any() == *name));
+        for piece in pieces {
             let name = piece.name_any();
             let head = name.rsplit_once('-').map_or("", |(head, _)| head);
             let has_head = self.records.find(|record| record.name_any() == head).is_some();
-            let age = piece.creation_timestamp().map(|created| now.duration_since(created.0));
-            let is_old = age.is_some_and(|age| age > ORPHANED_FOR);
-            if !has_head && is_old && !self.log.has(head).await? {
+            if has_head {
+                headless.remove(&name);
+            } else if headless.entry(name.clone()).or_insert(now).elapsed() >= HEADLESS_FOR
+                && !self.log.has(head).await?
+            {
                 self.log.remove_piece(&name).await?;
             }
         }

@@ -33,6 +33,7 @@ pub(super) async fn start(options: &Options, components: Components) -> Result<C
             apiserver: started.apiserver,
             etcd: started.etcd,
             apiserver_port: started.apiserver_port,
+            etcd_port: started.etcd_port,
             authority,
             components,
             minting: Mutex::new(()),
@@ -63,13 +64,23 @@ struct Started {
     scheduler: Process,
     kwok: Process,
     apiserver_port: u16,
+    etcd_port: u16,
+}
+
+struct Servers {
+    etcd: Process,
+    apiserver: Process,
+    apiserver_port: u16,
+    etcd_port: u16,
+    client: Client,
 }
 
 impl Builder<'_> {
     async fn start(&self) -> Result<Started> {
         let server_cert = self.authority.server("kube-apiserver", APISERVER_NAMES)?;
         let token_key = self.authority.token_key()?;
-        let (etcd, apiserver, apiserver_port, client) = self.servers(&server_cert, &token_key).await?;
+        let servers = self.servers(&server_cert, &token_key).await?;
+        let Servers { etcd, apiserver, apiserver_port, etcd_port, client } = servers;
 
         let url = format!("https://127.0.0.1:{apiserver_port}");
         let kubeconfig =
@@ -79,11 +90,11 @@ impl Builder<'_> {
         let scheduler = self.scheduler(&kubeconfig("system:kube-scheduler", None)?)?;
         let kwok = self.kwok(&kubeconfig("kwok", Some("system:masters"))?)?;
         self.nodes(client, &[&controller_manager, &scheduler, &kwok]).await?;
-        Ok(Started { etcd, apiserver, controller_manager, scheduler, kwok, apiserver_port })
+        Ok(Started { etcd, apiserver, controller_manager, scheduler, kwok, apiserver_port, etcd_port })
     }
 
     /// etcd and the API server, again with other ports if someone else was faster.
-    async fn servers(&self, cert: &Pair, token_key: &TokenKey) -> Result<(Process, Process, u16, Client)> {
+    async fn servers(&self, cert: &Pair, token_key: &TokenKey) -> Result<Servers> {
         for _ in 0..5 {
             let (etcd_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
             let etcd = self.etcd(etcd_port, peer_port)?;
@@ -98,7 +109,9 @@ impl Builder<'_> {
             )?;
             let client = users::client_from(&admin).await?;
             match ready(&client, &[&etcd, &apiserver]).await {
-                Ok(()) => return Ok((etcd, apiserver, port, client)),
+                Ok(()) => {
+                    return Ok(Servers { etcd, apiserver, apiserver_port: port, etcd_port, client });
+                }
                 Err(_) if port_taken(&etcd) || port_taken(&apiserver) => {
                     for process in [etcd, apiserver] {
                         process.kill9().await?;
@@ -120,7 +133,7 @@ impl Builder<'_> {
 
     fn etcd(&self, port: u16, peer_port: u16) -> Result<Process> {
         let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
-        Process::spawn(self.spec(Component::Etcd).args([
+        let spec = self.spec(Component::Etcd).args([
             "--name=test",
             &format!("--data-dir={}", self.dir.path().join("etcd").display()),
             &format!("--listen-client-urls={client}"),
@@ -129,7 +142,8 @@ impl Builder<'_> {
             &format!("--initial-advertise-peer-urls={peer}"),
             &format!("--initial-cluster=test={peer}"),
             "--log-level=warn",
-        ]))
+        ]);
+        Process::spawn(spec.args(&self.options.etcd_args))
     }
 
     fn apiserver(&self, port: u16, etcd_port: u16, cert: &Pair, token_key: &TokenKey) -> Result<Process> {

@@ -31,7 +31,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Act, Call, Fate, Outcome, Shared, Tap, locked, tap::Tapped};
+use super::{Act, Call, Fate, Outcome, Reply, Shared, Tap, locked, tap::Tapped};
 
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
@@ -101,11 +101,12 @@ impl Connection {
             }
             Fate::Reply(reply) => {
                 ticket.note(Outcome::Replied(reply.status));
-                let mut response =
-                    Response::new(Full::new(reply.body).map_err(|never| match never {}).boxed_unsync());
-                *response.status_mut() = reply.status;
-                *response.headers_mut() = reply.headers;
-                return Ok(response);
+                return Ok(answered(reply));
+            }
+            Fate::Instead(reply) => {
+                self.forward(request).await.inspect_err(|error| ticket.note(failed(error)))?;
+                ticket.note(Outcome::Replied(reply.status));
+                return Ok(answered(reply));
             }
             Fate::Swallow(act) => {
                 let answer = self.forward(request).await;
@@ -188,6 +189,13 @@ impl Connection {
         tokio::spawn(connection);
         Ok(sender)
     }
+}
+
+fn answered(reply: Reply) -> Response<Body> {
+    let mut response = Response::new(Full::new(reply.body).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    response
 }
 
 fn failed(error: &anyhow::Error) -> Outcome {

@@ -32,6 +32,8 @@ pub enum Fate {
     HoldAnswer(Gate),
     /// The proxy answers by itself.
     Reply(Reply),
+    /// It is forwarded; when the server has answered the proxy answers this in its place.
+    Instead(Reply),
     /// The connection is reset (TCP RST), the request is not forwarded.
     Reset,
     /// It is a watch, whose events go through this tap.

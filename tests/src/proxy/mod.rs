@@ -66,7 +66,10 @@ use self::{
     fate::Rule,
     journal::{Journal, Ticket},
 };
-use crate::cluster::{Cluster, free_port};
+use crate::{
+    certs::Pair,
+    cluster::{Cluster, free_port},
+};
 
 /// A running proxy.
 pub struct Proxy {
@@ -91,13 +94,22 @@ impl Proxy {
         let port = free_port()?;
         let authority = cluster.authority();
         let pair = authority.server(&format!("proxy-{port}"), &["localhost", "127.0.0.1"])?;
+        Self::serve(cluster, server, port, &pair).await
+    }
+
+    /// The same, with a certificate of the test's own, which clients may find wanting.
+    pub async fn with_certificate(cluster: &Cluster, server: &str, pair: &Pair) -> Result<Self> {
+        Self::serve(cluster, server, free_port()?, pair).await
+    }
+
+    async fn serve(cluster: &Cluster, server: &str, port: u16, pair: &Pair) -> Result<Self> {
         let shared = Arc::new(Shared {
             rule: Mutex::new(Box::new(|_| Fate::Pass)),
             journal: Journal::default(),
             server: Mutex::new(address(server)?),
             connections: Mutex::default(),
-            acceptor: tls::acceptor(&pair)?,
-            connector: tls::connector(&authority.ca())?,
+            acceptor: tls::acceptor(pair)?,
+            connector: tls::connector(&cluster.authority().ca())?,
         });
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let bound = runtime.spawn(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));

@@ -5,7 +5,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::step::{Step, signed};
+use super::{
+    observed::Watched,
+    step::{Step, signed},
+};
 use crate::health::{self, Verdict};
 
 /// An observation this much later than the one before counts as a time in which nothing was observed.
@@ -63,6 +66,7 @@ impl Step<'_> {
     /// How long the revision has been observed since it was cut.
     pub(super) fn sealed_for(&self) -> SignedDuration {
         let sealed = self.status.sealed_at.as_ref().map_or(self.now, |at| at.0);
-        self.now.duration_since(sealed) - signed(Duration::from_secs(self.status.frozen_seconds))
+        let told = self.now.duration_since(sealed) - signed(Duration::from_secs(self.status.frozen_seconds));
+        Watched::at_most(told, self.seen.watched.sealed)
     }
 }

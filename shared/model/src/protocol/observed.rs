@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::{
@@ -56,12 +57,31 @@ pub struct Observed {
     pub refusals: BTreeMap<ObjectRef, Refusal>,
     /// The resourceVersions at which the server took a patch of field owners and changed nothing.
     pub ignored: BTreeMap<ObjectRef, String>,
+    /// What the watcher has timed itself.
+    pub watched: Watched,
     /// Time since the observation before this one; absent after a start.
     pub since_last: Option<Duration>,
     /// What earlier judgements saw.
     pub sightings: Sightings,
     /// What the operator allows in a rollback.
     pub options: Options,
+}
+
+/// For how long one watcher has itself seen what the status tells, by its monotonic clock, without the times in which
+/// it saw nothing: the times in the status may be another's, whose wall clock differs. Absent where only they tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// That the revision is sealed where it is.
+    pub sealed: Option<Duration>,
+    /// That all objects are ready.
+    pub ready: Option<Duration>,
+}
+
+impl Watched {
+    /// The shorter of what the status tells and what was seen.
+    pub(super) fn at_most(told: SignedDuration, seen: Option<Duration>) -> SignedDuration {
+        seen.map_or(told, |seen| told.min(SignedDuration::try_from(seen).unwrap_or(SignedDuration::MAX)))
+    }
 }
 
 /// A restore that the server refused.

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     Decision, Effect, Notice, Observed, Wake,
     client::{self, Transaction},
+    observed::Watched,
     report, restored, undoing,
 };
 use crate::{
@@ -212,7 +213,8 @@ impl<'a> Step<'a> {
         let is_open = |(_, entry, standing): (&_, &Entry, _)| {
             standing == Standing::Pending && entry.position <= self.seen.cut()
         };
-        if self.now.duration_since(since) >= signed(self.seen.policy.soak) && !self.seen.log().any(is_open) {
+        let soaked = Watched::at_most(self.now.duration_since(since), self.seen.watched.ready);
+        if soaked >= signed(self.seen.policy.soak) && !self.seen.log().any(is_open) {
             self.status.healthy_revision = Some(self.status.revision);
             self.end(Phase::Healthy);
         } else if self.status.phase != Some(Phase::Soaking) {

@@ -3,6 +3,7 @@
 use super::world::{FOREVER, World, bad_upgrade, data, failed_job, healthy, helm, key, seconds};
 use backout_model::{
     names,
+    protocol::{Watched, step},
     release::{Action, Phase},
 };
 use serde_json::json;
@@ -183,6 +184,28 @@ fn the_soak_is_watched_from_its_begin_to_its_end() {
     assert_eq!(world.status.phase, Some(Soaking));
     world.run(30, || FOREVER);
     assert_eq!(world.status.phase, Some(Healthy));
+}
+
+#[test]
+fn the_wall_clock_of_another_watcher_makes_no_verdict_come_sooner() {
+    let at = std::time::Duration::from_secs;
+    let mut waiting = healthy();
+    waiting.deploy("Job", "migrate", Some(json!({"spec": {"completions": 1}})));
+    let mut soaking = healthy();
+    soaking.deploy("ConfigMap", "a", data("two"));
+    // Not yet, and a watcher an hour ahead of the one that has stored the times; then by its own clock it is over.
+    for (world, phase, verdict) in
+        [(&mut waiting, Progressing, RollingBack), (&mut soaking, Soaking, Healthy)]
+    {
+        world.run(20, || FOREVER);
+        assert_eq!(world.status.phase, Some(phase));
+        let mut seen = world.observe();
+        for (watched, decided) in [(5, phase), (3600, verdict)] {
+            seen.watched = Watched { sealed: Some(at(watched)), ready: Some(at(watched)) };
+            let decision = step(&seen, world.now + seconds(3600));
+            assert_eq!(decision.status.phase, Some(decided), "after {watched} s");
+        }
+    }
 }
 
 #[test]
