@@ -74,6 +74,7 @@ pub(super) fn next(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, 
         // It was on its way out before the release touched it.
         None if found(&records).is_some_and(|found| Image(found).is_terminating()) => Next::Done,
         None => match image_before(&records) {
+            Some(image) if would_run_again(changes, &image) => Next::Leave(ENDED.to_owned()),
             Some(image) => Next::Write(Write::Create { body: merge::to_create(&image) }),
             None => Next::Leave("is gone, and its records hold only its replicas".to_owned()),
         },
@@ -89,6 +90,22 @@ const PROTECTED: [(&str, &str); 3] =
 const REPLACED: &str = "was replaced by another object that is not of this release";
 
 const UNTAGGED: &str = "carries no undo pointer: whether the release made it cannot be told for certain; delete it by hand if it did";
+
+const ENDED: &str = "had ended, and is not created again, for it would run again";
+
+/// Whether a Job that is gone had ended, as far as its records tell, or goes by itself once it has.
+fn would_run_again(changes: &Changes<'_>, image: &Value) -> bool {
+    if (changes.object.key.group.as_str(), changes.object.kind.as_str()) != ("batch", "Job") {
+        return false;
+    }
+    let conditions = image.pointer("/status/conditions").and_then(Value::as_array);
+    let has_ended = conditions.into_iter().flatten().any(|condition| {
+        let text = |field| condition.get(field).and_then(Value::as_str).unwrap_or_default();
+        matches!(text("type"), "Complete" | "Failed") && text("status") == "True"
+    });
+    let is_deleted = changes.records.iter().any(|entry| entry.header.operation == Operation::Delete);
+    has_ended || (!is_deleted && image.pointer("/spec/ttlSecondsAfterFinished").is_some())
+}
 
 fn yielded(
     changes: &Changes<'_>,

@@ -1,0 +1,52 @@
+//! Kinds that do not come back by their spec alone.
+
+use backout_model::rollback::Write;
+use serde_json::{Value, json};
+
+use super::story::*;
+
+fn job(uid: &str, version: u32, pointer: u8, condition: Option<&str>) -> Value {
+    let mut job = stored("batch", "Job", uid, version, Some(pointer), "one");
+    job["status"] = json!({"conditions": [{"type": condition, "status": "True"}]});
+    job
+}
+
+#[test]
+fn a_job_that_had_ended_is_not_created_again() {
+    for end in ["Complete", "Failed"] {
+        let deleted = || Story::of("batch", "Job").deleted(job("u1", 5, 9, Some(end)));
+        assert!(deleted().left().contains("would run again"));
+        let replaced = deleted().created(job("", 0, 2, None));
+        assert_eq!(replaced.now(job("u2", 25, 2, None)).write(), deletion("u2", "25", true));
+    }
+    for state in [None, Some("Suspended"), Some("SuccessCriteriaMet")] {
+        let running = Story::of("batch", "Job").deleted(job("u1", 5, 9, state));
+        assert!(matches!(running.write(), Write::Create { .. }));
+    }
+    // A custom resource of that name ends in its own ways.
+    let mut other = job("u1", 5, 9, Some("Complete"));
+    other["apiVersion"] = json!("example.com/v1");
+    assert!(matches!(Story::of("example.com", "Job").deleted(other).write(), Write::Create { .. }));
+}
+
+#[test]
+fn a_job_that_has_gone_by_itself_is_not_created_again() {
+    let passing = |ttl: Option<u32>| {
+        let mut job = job("u1", 5, 9, None);
+        job["spec"] = json!({"ttlSecondsAfterFinished": ttl});
+        if ttl.is_none() {
+            job["spec"] = json!({});
+        }
+        let mut labelled = job.clone();
+        labelled["metadata"]["labels"]["a"] = json!("b");
+        Story::of("batch", "Job").updated(job.clone(), labelled.clone())
+    };
+    assert!(passing(Some(60)).left().contains("would run again"));
+    assert!(matches!(passing(None).write(), Write::Create { .. }));
+    let deleted = passing(Some(60)).deleted(passing(Some(60)).proofs.values().find_map(after).unwrap());
+    assert!(matches!(deleted.write(), Write::Create { .. }));
+}
+
+fn after(proof: &backout_model::rollback::Proof) -> Option<Value> {
+    proof.record()?.body.after.clone()
+}
