@@ -176,11 +176,21 @@ fn put_back(changes: &Changes<'_>, live: &Value, records: &[&Record]) -> Next {
     }
     if !is_restored(changes, live, records) {
         let (body, overridden) = undo_all(live.clone(), records);
+        if is_immutable(live) && !is_immutable(&body) {
+            // There is no other way back from that.
+            return take_down(changes.object, live, true);
+        }
         if !merge::same(&body, live) {
             return Next::Write(Write::Update { body, overridden });
         }
     }
     own(live, ownership::restored_all(live, pairs(records)))
+}
+
+/// Whether a ConfigMap or Secret is not to change any more.
+fn is_immutable(object: &Value) -> bool {
+    matches!(Image(object).kind(), "ConfigMap" | "Secret")
+        && object.get("immutable").and_then(Value::as_bool) == Some(true)
 }
 
 /// Whether the object was put back already. What others have changed since is theirs: who undoes it again and again

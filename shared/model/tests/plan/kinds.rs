@@ -50,3 +50,33 @@ fn a_job_that_has_gone_by_itself_is_not_created_again() {
 fn after(proof: &backout_model::rollback::Proof) -> Option<Value> {
     proof.record()?.body.after.clone()
 }
+
+#[test]
+fn what_was_made_immutable_makes_way_for_what_it_was() {
+    for kind in ["ConfigMap", "Secret"] {
+        let state = |version, pointer, text, immutable: Option<bool>| {
+            let mut object = stored("", kind, "u1", version, Some(pointer), text);
+            if let Some(immutable) = immutable {
+                object["immutable"] = json!(immutable);
+            }
+            object
+        };
+        let made = |before: Option<bool>| {
+            let change = (state(5, 9, "one", before), state(5, 9, "two", Some(true)));
+            Story::of("", kind).updated(change.0, change.1)
+        };
+        for before in [None, Some(false)] {
+            let live = made(before).now(state(15, 1, "two", Some(true)));
+            assert_eq!(live.write(), deletion("u1", "15", true));
+            let Write::Create { body } = made(before).write() else { panic!("it is not made again") };
+            assert_eq!(
+                (&body["data"]["text"], body.get("immutable")),
+                (&json!("one"), before.map(Value::from).as_ref())
+            );
+        }
+        // Immutable before and after: only its metadata can have changed, and that goes back in place.
+        let labelled =
+            Story::of("", kind).updated(state(5, 9, "one", Some(true)), state(5, 9, "one", Some(true)));
+        assert!(matches!(labelled.now(state(15, 1, "one", Some(true))).write(), Write::Update { .. }));
+    }
+}
