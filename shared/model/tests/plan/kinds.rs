@@ -1,6 +1,6 @@
 //! Kinds that do not come back by their spec alone.
 
-use backout_model::rollback::Write;
+use backout_model::rollback::{Options, Write};
 use serde_json::{Value, json};
 
 use super::story::*;
@@ -79,4 +79,31 @@ fn what_was_made_immutable_makes_way_for_what_it_was() {
             Story::of("", kind).updated(state(5, 9, "one", Some(true)), state(5, 9, "one", Some(true)));
         assert!(matches!(labelled.now(state(15, 1, "one", Some(true))).write(), Write::Update { .. }));
     }
+}
+
+#[test]
+fn pods_that_a_daemon_set_keeps_until_they_are_deleted_are_deleted_if_the_revision_made_them() {
+    let set = |strategy: &str| {
+        let mut set = stored("apps", "DaemonSet", "u1", 20, Some(9), "one");
+        set["metadata"]["generation"] = json!(4);
+        set["metadata"]["annotations"] = json!({"deprecated.daemonset.template.generation": "3"});
+        set["spec"] = json!({"updateStrategy": {"type": strategy}});
+        set["status"] = json!({"observedGeneration": 4});
+        set
+    };
+    let pod = |name: &str, generation: &str, created: &str| {
+        json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": "7",
+            "creationTimestamp": created, "labels": {"pod-template-generation": generation},
+            "ownerReferences": [{"uid": "u1", "controller": true}]}})
+    };
+    let (before, during) = ("2026-01-01T00:59:00Z", "2026-01-01T01:00:05Z");
+    let pods = [pod("web-old", "1", before), pod("web-bad", "2", during), pod("web-new", "3", during)];
+    let freed = |strategy: &str| {
+        let story = Story::of("apps", "DaemonSet").updated(set(strategy), set(strategy)).now(set(strategy));
+        let plan = story.plan_with(&pods, Options::default());
+        assert_eq!(plan.waiting, []);
+        plan.writes.into_iter().map(|restore| restore.object.key.name).collect::<Vec<_>>()
+    };
+    assert_eq!(freed("OnDelete"), ["web-bad"]);
+    assert_eq!(freed("RollingUpdate"), Vec::<String>::new());
 }
