@@ -1,6 +1,9 @@
 //! Kinds that do not come back by their spec alone.
 
-use backout_model::rollback::{Options, Write};
+use backout_model::{
+    protocol::Notice,
+    rollback::{Options, Write},
+};
 use serde_json::{Value, json};
 
 use super::story::*;
@@ -106,4 +109,18 @@ fn pods_that_a_daemon_set_keeps_until_they_are_deleted_are_deleted_if_the_revisi
     };
     assert_eq!(freed("OnDelete"), ["web-bad"]);
     assert_eq!(freed("RollingUpdate"), Vec::<String>::new());
+}
+
+#[test]
+fn that_an_object_is_another_one_than_before_is_told() {
+    let told = |story: Story| {
+        let plan = story.plan();
+        let [restore] = &plan.writes[..] else { panic!("{plan:#?}") };
+        Notice::of_restore(restore)
+            .map(|notice| (notice.reason, notice.about == Some(restore.object.clone())))
+    };
+    assert_eq!(told(Story::map().deleted(map("u1", 5, Some(9), "one"))), Some(("CreatedAgain", true)));
+    let updated = || Story::map().updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two"));
+    assert_eq!(told(updated().now(map("u1", 15, Some(1), "two"))), None);
+    assert_eq!(told(updated().now(map("u1", 15, Some(1), "mine"))), Some(("Overridden", true)));
 }
