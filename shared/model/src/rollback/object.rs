@@ -63,7 +63,8 @@ pub(super) fn next(changes: &Changes<'_>, proofs: &BTreeMap<RecordName, Proof>, 
                 .to_owned(),
         );
     }
-    let records = changes.images(proofs);
+    let images = changes.images(proofs);
+    let records: Vec<_> = images.iter().map(AsRef::as_ref).collect();
     match live {
         Some(object) if Image(object).uid() == first.header.uid.as_deref() => {
             put_back(changes, object, &records)
@@ -118,7 +119,8 @@ fn yielded(
     }
     // It may have come between our PUT and the patch of the field owners.
     let live = live.filter(|live| Image(live).uid() == next.header.uid.as_deref());
-    let records = changes.images(proofs);
+    let images = changes.images(proofs);
+    let records: Vec<_> = images.iter().map(AsRef::as_ref).collect();
     match live.zip(found(&records)) {
         Some((live, before)) => own(live, ownership::handed_back(live, before)),
         None => Next::Done,

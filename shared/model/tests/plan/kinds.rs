@@ -1,8 +1,9 @@
 //! Kinds that do not come back by their spec alone.
 
 use backout_model::{
+    object::ObjectRef,
     protocol::Notice,
-    rollback::{Options, Write},
+    rollback::{Options, Write, without_taken},
 };
 use serde_json::{Value, json};
 
@@ -123,4 +124,71 @@ fn that_an_object_is_another_one_than_before_is_told() {
     let updated = || Story::map().updated(map("u1", 5, Some(9), "one"), map("u1", 5, Some(9), "two"));
     assert_eq!(told(updated().now(map("u1", 15, Some(1), "two"))), None);
     assert_eq!(told(updated().now(map("u1", 15, Some(1), "mine"))), Some(("Overridden", true)));
+}
+
+fn service(uid: &str, version: u32, address: &str, port: u32) -> Value {
+    let mut service = stored("", "Service", uid, version, Some(9), "one");
+    service["spec"] = json!({"clusterIP": address, "clusterIPs": [address], "type": "NodePort",
+        "ports": [{"port": 80, "nodePort": port}, {"port": 81}]});
+    service
+}
+
+#[test]
+fn a_service_whose_address_or_port_is_taken_comes_back_with_others_and_that_is_told() {
+    let body = service("u1", 5, "10.0.0.5", 30000);
+    let object: ObjectRef = Story::of("", "Service").track.object;
+    let address = "spec.clusterIPs: Invalid value: [\"10.0.0.5\"]: failed to allocate IP 10.0.0.5: provided IP is already allocated";
+    let port = "spec.ports[0].nodePort: Invalid value: 30000: provided port is already allocated";
+    let without = without_taken(&object, &body, address).unwrap();
+    assert_eq!((without["spec"].get("clusterIP"), without["spec"].get("clusterIPs")), (None, None));
+    assert_eq!(without["spec"]["ports"], body["spec"]["ports"]);
+    let without = without_taken(&object, &without, port).unwrap();
+    assert_eq!(without["spec"]["ports"], json!([{"port": 80}, {"port": 81}]));
+    // Nothing is left to do without.
+    assert_eq!(without_taken(&object, &without, port), None);
+    assert_eq!(
+        without_taken(&object, &body, "spec.clusterIPs: Invalid value: may not change once set"),
+        None
+    );
+    assert_eq!(without_taken(&Story::map().track.object, &body, address), None);
+
+    let deleted = || Story::of("", "Service").deleted(service("u1", 5, "10.0.0.5", 30000));
+    deleted().now(service("u2", 25, "10.0.0.5", 30000)).is_done();
+    assert!(
+        deleted().now(service("u2", 25, "10.0.0.6", 30000)).left().contains("but its address 10.0.0.5 could")
+    );
+    assert!(
+        deleted().now(service("u2", 25, "10.0.0.5", 30001)).left().contains("but its node port 30000 could")
+    );
+}
+
+#[test]
+fn what_the_server_takes_from_a_service_with_its_type_comes_back_with_it() {
+    let typed = |version, pointer, type_: &str, port: Option<u32>| {
+        let mut service = service("u1", version, "10.0.0.5", 0);
+        service["metadata"]["labels"]["backout.dev/undo"] = json!(record(pointer).as_str());
+        service["spec"]["type"] = json!(type_);
+        service["spec"]["ports"] = json!([{"port": 80, "nodePort": port}, {"port": 81}]);
+        if port.is_none() {
+            service["spec"]["ports"] = json!([{"port": 80}, {"port": 81}]);
+        }
+        service
+    };
+    // As admitted it still has the port; as stored it has not.
+    let (before, admitted) = (typed(5, 9, "NodePort", Some(30000)), typed(5, 9, "ClusterIP", Some(30000)));
+    let story =
+        Story::of("", "Service").updated(before.clone(), admitted).now(typed(15, 1, "ClusterIP", None));
+    let Write::Update { body, overridden } = story.write() else { panic!("it is not put back") };
+    assert_eq!((&body["spec"], overridden), (&before["spec"], vec![]));
+
+    let mut external = typed(15, 1, "ExternalName", None);
+    let mut admitted = external.clone();
+    for field in ["clusterIP", "clusterIPs"] {
+        external["spec"].as_object_mut().unwrap().remove(field);
+    }
+    let before = typed(5, 9, "ClusterIP", None);
+    admitted["metadata"] = before["metadata"].clone();
+    let story = Story::of("", "Service").updated(before.clone(), admitted).now(external);
+    let Write::Update { body, overridden } = story.write() else { panic!("it is not put back") };
+    assert_eq!((&body["spec"], overridden), (&before["spec"], vec![]));
 }
