@@ -3,7 +3,7 @@
 //! # Guarantees
 //! A write of the watcher is *accounted for* if it concerns a Secret of the undo log, a Release, an Event, or an object
 //! of its namespace that a deployer wrote before it in the same interval, by the log itself; or if it deletes a pod of
-//! such a StatefulSet. An interval begins where the watcher reported that the one before was committed or rolled back.
+//! such a workload. An interval begins where the watcher reported that the one before was committed or rolled back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,8 +80,8 @@ impl Court {
             self.violation(write, "collects a record without a precondition");
         }
         // Of a write that no webhook is shown.
-        let captured = at(write, "/metadata/annotations/backout.dev~1header").unwrap_or_default();
-        let captures = write.verb == "create" && captured.contains("\"captured\":true");
+        let header = at(write, "/metadata/annotations/backout.dev~1header").unwrap_or_default();
+        let captures = write.verb == "create" && header.contains("\"captured\":true");
         if !["delete", "patch"].contains(&write.verb.as_str()) && !captures {
             self.violation(write, "writes a record");
         }
@@ -123,7 +123,10 @@ impl Court {
         self.witness.restores.entry(write.namespace.clone()).or_default().push(told.clone());
         let revision = self.revision(&write.namespace);
         revision.restores.push(told);
-        if !revision.written.contains(&key(write)) && !frees_a_pod(&revision.written, write) {
+        // The log does not tell the names that the server made, or those in a collection that was deleted.
+        let nameless = (write.group.clone(), write.resource.clone(), String::new());
+        let is_written = [key(write), nameless].iter().any(|key| revision.written.contains(key));
+        if !is_written && !frees_a_pod(&revision.written, write) {
             self.violation(write, "touches an object that no deployer wrote in this interval");
         }
         if !compares(write) {
@@ -157,7 +160,9 @@ fn frees_a_pod(written: &BTreeSet<Key>, write: &Write) -> bool {
     let of = write.name.rsplit_once('-').map(|(workload, _)| workload.to_owned()).unwrap_or_default();
     write.resource == "pods"
         && write.verb == "delete"
-        && written.contains(&("apps".to_owned(), "statefulsets".to_owned(), of))
+        && ["statefulsets", "daemonsets"]
+            .iter()
+            .any(|workloads| written.contains(&("apps".to_owned(), (*workloads).to_owned(), of.clone())))
 }
 
 fn at<'a>(write: &'a Write, pointer: &str) -> Option<&'a str> {

@@ -23,6 +23,7 @@ pub struct Tool<'a> {
     component: Component,
     user: User<'a>,
     stdin: Option<String>,
+    env: Vec<(&'static str, PathBuf)>,
 }
 
 /// What a client printed, and how long it took.
@@ -50,7 +51,7 @@ impl Output {
 
 impl<'a> Tool<'a> {
     pub(crate) fn new(cluster: &'a Cluster, component: Component) -> Self {
-        Self { cluster, component, user: User::Admin, stdin: None }
+        Self { cluster, component, user: User::Admin, stdin: None, env: Vec::new() }
     }
 
     /// As this user.
@@ -62,6 +63,12 @@ impl<'a> Tool<'a> {
     /// With this text as standard input.
     pub fn stdin(mut self, text: impl Into<String>) -> Self {
         self.stdin = Some(text.into());
+        self
+    }
+
+    /// With this variable, such as the `EDITOR` of `kubectl edit`.
+    pub fn env(mut self, name: &'static str, value: impl Into<PathBuf>) -> Self {
+        self.env.push((name, value.into()));
         self
     }
 
@@ -101,13 +108,15 @@ impl<'a> Tool<'a> {
     /// Nothing of the user's own clients may be read or written.
     async fn environment(&self) -> Result<Vec<(&'static str, PathBuf)>> {
         let home = self.cluster.dir().join("home");
-        Ok(vec![
+        let mut all = vec![
             ("KUBECONFIG", self.cluster.kubeconfig(self.user).await?),
             ("HELM_CACHE_HOME", home.join("helm/cache")),
             ("HELM_CONFIG_HOME", home.join("helm/config")),
             ("HELM_DATA_HOME", home.join("helm/data")),
             ("HOME", home),
-        ])
+        ];
+        all.extend(self.env.iter().cloned());
+        Ok(all)
     }
 }
 

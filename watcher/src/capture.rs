@@ -9,12 +9,15 @@ use backout_model::{
     names::{self, ReleaseKey},
     object::{Image, ObjectKey, ObjectRef},
     release::{Phase, Release},
-    undo::{Operation, codec::Draft},
+    undo::{Operation, chain::Verification, codec::Draft},
 };
 use backout_runtime::api::{ApiError, deadline};
 use futures::{StreamExt as _, future, stream};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, APIResourceList};
+use k8s_openapi::{
+    api::core::v1::Namespace,
+    apimachinery::pkg::apis::meta::v1::{APIResource, APIResourceList},
+};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject},
@@ -148,29 +151,12 @@ fn named(object: &DynamicObject) -> Option<(String, Value)> {
 }
 
 async fn record(context: &Context, captured: Captured) {
-    let Captured { header, before, after } = &captured;
-    let key = header.release.clone();
-    let has_opted_in = context
-        .namespaces
-        .get(&kube::runtime::reflector::ObjectRef::new(&key.namespace))
-        .is_some_and(|namespace| opts_in(&namespace));
-    if !has_opted_in || (header.operation == Operation::Delete && is_rolled_back(context, &key).await) {
-        return;
-    }
-    let draft = Draft::new(header.clone(), before.as_deref(), after.as_deref());
-    let mut encoded = draft.encode(context.log.namespace());
-    // Both states are the server's own word.
-    let annotations = encoded.head.metadata.annotations.get_or_insert_default();
-    annotations
-        .insert(names::VERIFIED.to_owned(), backout_model::undo::chain::Verification::Verified.to_string());
+    let object = &captured.header.object;
     for attempt in 1..=ATTEMPTS {
-        match context.log.append(&encoded).await {
-            Ok(()) => {
-                tracing::info!(undo = %draft.name, object = %header.object, release = %key, "captured");
-                return;
-            }
+        match try_to_record(context, &captured).await {
+            Ok(()) => return,
             Err(error) if attempt == ATTEMPTS || !error.may_pass() => {
-                tracing::error!(%error, object = %header.object, release = %key, "a write was not recorded");
+                tracing::error!(%error, %object, release = %captured.header.release, "a write was not recorded");
                 return;
             }
             Err(_) => sleep(RETRY).await,
@@ -178,15 +164,40 @@ async fn record(context: &Context, captured: Captured) {
     }
 }
 
+async fn try_to_record(context: &Context, captured: &Captured) -> Result<(), ApiError> {
+    let Captured { header, before, after } = captured;
+    let key = &header.release;
+    if !has_opted_in(context, &key.namespace).await?
+        || (header.operation == Operation::Delete && is_rolled_back(context, key).await?)
+    {
+        return Ok(());
+    }
+    let draft = Draft::new(header.clone(), before.as_deref(), after.as_deref());
+    let mut encoded = draft.encode(context.log.namespace());
+    // Both states are the server's own word.
+    let annotations = encoded.head.metadata.annotations.get_or_insert_default();
+    annotations.insert(names::VERIFIED.to_owned(), Verification::Verified.to_string());
+    context.log.append(&encoded).await?;
+    tracing::info!(undo = %draft.name, object = %header.object, release = %key, "captured");
+    Ok(())
+}
+
+async fn has_opted_in(context: &Context, namespace: &str) -> Result<bool, ApiError> {
+    let namespaces: Api<Namespace> = Api::all(context.cluster.client());
+    let call = namespaces.get_metadata_opt(namespace);
+    let found = deadline(CALL, format!("GET namespace {namespace}"), call).await?;
+    Ok(found.is_some_and(|found| opts_in(&found)))
+}
+
 /// Whether the release is being rolled back, or was just now: then it is we who delete.
-async fn is_rolled_back(context: &Context, key: &ReleaseKey) -> bool {
+async fn is_rolled_back(context: &Context, key: &ReleaseKey) -> Result<bool, ApiError> {
     let releases: Api<Release> = Api::namespaced(context.cluster.client(), &key.namespace);
-    let found = deadline(CALL, format!("GET Release {key}"), releases.get_opt(key.name.as_str())).await;
-    let Some(status) = found.ok().flatten().and_then(|release| release.status) else { return false };
+    let found = deadline(CALL, format!("GET Release {key}"), releases.get_opt(key.name.as_str())).await?;
+    let Some(status) = found.and_then(|release| release.status) else { return Ok(false) };
     let ended = status.history.first().and_then(|past| past.ended_at.as_ref());
-    match status.phase {
+    Ok(match status.phase {
         Some(Phase::RollingBack) => true,
         Some(Phase::RolledBack) => ended.is_some_and(|at| Timestamp::now().duration_since(at.0) < OURS_FOR),
         _ => false,
-    }
+    })
 }

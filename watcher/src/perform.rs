@@ -1,20 +1,29 @@
 //! Doing what was decided: the status first, by compare-and-swap, then the rest.
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use backout_model::{
     names::{RecordName, ReleaseKey},
     object::ObjectRef,
     protocol::{Decision, Effect, Notice, Observed, Spent},
     release::Release,
-    rollback::{Restore, Write},
+    rollback::{Restore, Write, without_taken},
     undo::chain::Entry,
 };
 use backout_runtime::api::{ApiError, Class, deadline};
 use futures::{StreamExt as _, stream};
 use kube::{Api, api::PostParams};
+use serde_json::Value;
 
-use crate::{cluster::Owned, context::Context, memory::Memory, verify::verify};
+use crate::{
+    cluster::{Cluster, Owned},
+    context::Context,
+    memory::Memory,
+    verify::verify,
+};
 
 const CALL: Duration = Duration::from_secs(10);
 /// Writes side by side for one release.
@@ -115,7 +124,7 @@ async fn restore_one(context: &Context, restore: Restore) -> Outcome {
         Write::Delete { uid, resource_version, .. } => {
             ("delete", cluster.delete(object, uid, resource_version).await)
         }
-        Write::Update { body, .. } => ("update", cluster.replace(object, body).await),
+        Write::Update { body, .. } => ("update", put(cluster, object, body, true).await),
         Write::Own { resource_version, managed_fields } => {
             let owned = cluster.own(object, resource_version, managed_fields).await;
             if matches!(owned, Ok(Owned::AsBefore)) {
@@ -124,7 +133,7 @@ async fn restore_one(context: &Context, restore: Restore) -> Outcome {
             }
             ("own", owned.map(drop))
         }
-        Write::Create { body } => ("create", cluster.create(object, body).await),
+        Write::Create { body } => ("create", put(cluster, object, body, false).await),
     };
     let outcome = result.as_ref().map_or_else(|error| error.class.metric_label(), |()| "ok");
     context.metrics.restores.with_label_values(&[verb, outcome]).inc();
@@ -140,6 +149,26 @@ async fn restore_one(context: &Context, restore: Restore) -> Outcome {
         }
         // Whether it may pass or not: no other object has to wait for it, and people are told.
         Err(error) => Outcome::Refused(restore.object, error.message),
+    }
+}
+
+/// Replaces or creates the object; without what others have got meanwhile of what the server allots, where it says so.
+async fn put(cluster: &Cluster, object: &ObjectRef, body: &Value, is_there: bool) -> Result<(), ApiError> {
+    let mut body = Cow::Borrowed(body);
+    loop {
+        let result =
+            if is_there { cluster.replace(object, &body).await } else { cluster.create(object, &body).await };
+        // Addresses and ports: the server tells of one at a time.
+        match result {
+            Err(error)
+                if error.is(Class::Rejected)
+                    && let Some(others) = without_taken(object, &body, &error.message) =>
+            {
+                tracing::info!(%object, why = %error.message, "restored without what is taken");
+                body = Cow::Owned(others);
+            }
+            result => return result,
+        }
     }
 }
 

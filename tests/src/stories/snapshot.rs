@@ -32,7 +32,13 @@ pub struct Difference {
 impl Snapshot {
     /// Takes a snapshot of the namespace, field ownership included.
     pub async fn take(home: &Home<'_>) -> Result<Self> {
-        let listed = home.admin(&["get", KINDS, "-o", "json", "--show-managed-fields"]).await?.success()?;
+        Self::take_with(home, "").await
+    }
+
+    /// Takes a snapshot of further kinds, too: each with a comma before it, as `kubectl get` takes them.
+    pub async fn take_with(home: &Home<'_>, kinds: &str) -> Result<Self> {
+        let kinds = format!("{KINDS}{kinds}");
+        let listed = home.admin(&["get", &kinds, "-o", "json", "--show-managed-fields"]).await?.success()?;
         let mut list: Value = serde_json::from_str(&listed.stdout).context("kubectl printed no JSON")?;
         let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
         let objects = items.into_iter().map(|mut object| {

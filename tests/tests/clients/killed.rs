@@ -1,9 +1,9 @@
 //! Helm killed in the middle of its work.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Result, ensure};
-use backout_model::release::Phase;
+use backout_model::release::{Phase, ReleaseStatus};
 use futures::future::join_all;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use system_tests::{
@@ -76,13 +76,9 @@ async fn go(stage: &Stage<'_>, verb: &str, number: usize, moment: Duration, line
     let status = over(&home).await?;
     let history = history(&home).await?;
     let outcome = status.history.first().map_or("nothing", |past| past.outcome.as_str());
-    *line += &format!(
-        " | {} | {} {outcome}: {} | {}",
-        told(&reached),
-        status.revision,
-        status.message,
-        told(&history)
-    );
+    let [reached_then, history_now] = [told(&reached), told(&history)];
+    let ReleaseStatus { revision, message, .. } = &status;
+    write!(line, " | {reached_then} | {revision} {outcome}: {message} | {history_now}")?;
     let now = Snapshot::take(&home).await?;
     let is_whole = history.last().is_some_and(|last| last.1 == "deployed")
         && now.0.get("ConfigMap/web").is_some_and(|map| map["data"]["greeting"] == "bye");

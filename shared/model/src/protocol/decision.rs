@@ -64,12 +64,14 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// What to tell people once `restore` was done: fields of the object that somebody else had changed too.
+    /// What to tell people once `restore` was done: fields of the object that somebody else had changed too, or that it is
+    /// another object than before.
     pub fn of_restore(restore: &Restore) -> Option<Self> {
         match &restore.write {
             Write::Update { overridden, .. } if !overridden.is_empty() => {
                 Some(report::overridden(&restore.object, overridden))
             }
+            Write::Create { .. } => Some(report::created_again(&restore.object)),
             _ => None,
         }
     }

@@ -82,6 +82,12 @@ pub(super) fn overridden(object: &ObjectRef, fields: &[String]) -> Notice {
     Notice { about: Some(object.clone()), warning: true, reason: "Overridden", message }
 }
 
+/// The Event on an object that was gone.
+pub(super) fn created_again(object: &ObjectRef) -> Notice {
+    let message = "Created again as it was before the release; its uid is a new one".to_owned();
+    Notice { about: Some(object.clone()), warning: false, reason: "CreatedAgain", message }
+}
+
 /// What is wrong with the settings and the log of a release.
 pub(super) fn problems(seen: &Observed) -> Vec<String> {
     let dangling = seen.tracks.iter().filter_map(|track| {

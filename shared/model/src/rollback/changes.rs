@@ -1,8 +1,11 @@
 //! What a revision did to one object, as far as its records are to be believed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use super::{Proof, Track};
+use super::{Proof, Track, allocation::as_stored};
 use crate::{
     health::Live,
     names::RecordName,
@@ -89,8 +92,9 @@ impl<'a> Changes<'a> {
     }
 
     /// The needed records with their images.
-    pub(super) fn images(&self, proofs: &'a BTreeMap<RecordName, Proof>) -> Vec<&'a Record> {
-        self.needed().filter_map(|entry| proofs.get(&entry.name)?.record()).collect()
+    pub(super) fn images(&self, proofs: &'a BTreeMap<RecordName, Proof>) -> Vec<Cow<'a, Record>> {
+        let records = self.needed().filter_map(|entry| proofs.get(&entry.name)?.record());
+        records.map(as_stored).collect()
     }
 
     /// The undo pointer of the object before the revision; `None` where the records cannot tell: a scale does not see

@@ -1,5 +1,6 @@
 //! From the log of a revision and the live objects to the writes that put everything back.
 
+mod allocation;
 mod changes;
 mod object;
 mod order;
@@ -8,6 +9,7 @@ mod stuck;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use allocation::without_taken;
 pub use plan::{Options, Plan, Proof, Restore, Write, plan};
 
 use self::changes::Changes;

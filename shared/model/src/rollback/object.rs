@@ -68,7 +68,8 @@ pub(super) fn next(
                 .to_owned(),
         );
     }
-    let records = changes.images(proofs);
+    let images = changes.images(proofs);
+    let records: Vec<_> = images.iter().map(AsRef::as_ref).collect();
     match live {
         Some(object) if Image(object).uid() == first.header.uid.as_deref() => {
             put_back(changes, object, &records, schema)
@@ -79,6 +80,7 @@ pub(super) fn next(
         // It was on its way out before the release touched it.
         None if found(&records).is_some_and(|found| Image(found).is_terminating()) => Next::Done,
         None => match image_before(&records, schema) {
+            Some(image) if would_run_again(changes, &image) => Next::Leave(ENDED.to_owned()),
             Some(image) => Next::Write(Write::Create { body: merge::to_create(&image) }),
             None => Next::Leave("is gone, and its records hold only its replicas".to_owned()),
         },
@@ -95,6 +97,22 @@ const REPLACED: &str = "was replaced by another object that is not of this relea
 
 const UNTAGGED: &str = "carries no undo pointer: whether the release made it cannot be told for certain; delete it by hand if it did";
 
+const ENDED: &str = "had ended, and is not created again, for it would run again";
+
+/// Whether a Job that is gone had ended, as far as its records tell, or goes by itself once it has.
+fn would_run_again(changes: &Changes<'_>, image: &Value) -> bool {
+    if (changes.object.key.group.as_str(), changes.object.kind.as_str()) != ("batch", "Job") {
+        return false;
+    }
+    let conditions = image.pointer("/status/conditions").and_then(Value::as_array);
+    let has_ended = conditions.into_iter().flatten().any(|condition| {
+        let text = |field| condition.get(field).and_then(Value::as_str).unwrap_or_default();
+        matches!(text("type"), "Complete" | "Failed") && text("status") == "True"
+    });
+    let is_deleted = changes.records.iter().any(|entry| entry.header.operation == Operation::Delete);
+    has_ended || (!is_deleted && image.pointer("/spec/ttlSecondsAfterFinished").is_some())
+}
+
 fn yielded(
     changes: &Changes<'_>,
     next: &chain::Entry,
@@ -106,7 +124,8 @@ fn yielded(
     }
     // It may have come between our PUT and the patch of the field owners.
     let live = live.filter(|live| Image(live).uid() == next.header.uid.as_deref());
-    let records = changes.images(proofs);
+    let images = changes.images(proofs);
+    let records: Vec<_> = images.iter().map(AsRef::as_ref).collect();
     match live.zip(found(&records)) {
         Some((live, before)) => own(live, ownership::handed_back(live, before)),
         None => Next::Done,
@@ -164,11 +183,21 @@ fn put_back(changes: &Changes<'_>, live: &Value, records: &[&Record], schema: Sc
     }
     if !is_restored(changes, live, records, schema) {
         let (body, overridden) = undo_all(live.clone(), records, schema);
+        if is_immutable(live) && !is_immutable(&body) {
+            // There is no other way back from that.
+            return take_down(changes.object, live, true);
+        }
         if !merge::same(&body, live) {
             return Next::Write(Write::Update { body, overridden });
         }
     }
     own(live, ownership::restored_all(live, pairs(records)))
+}
+
+/// Whether a ConfigMap or Secret is not to change any more.
+fn is_immutable(object: &Value) -> bool {
+    matches!(Image(object).kind(), "ConfigMap" | "Secret")
+        && object.get("immutable").and_then(Value::as_bool) == Some(true)
 }
 
 /// Whether the object was put back already. What others have changed since is theirs: who undoes it again and again

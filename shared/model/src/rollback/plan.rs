@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Track, changes::Changes, object, order::rank, stuck};
+use super::{Track, allocation, changes::Changes, object, order::rank, stuck};
 use crate::{
     names::RecordName,
     object::{ObjectRef, Position},
@@ -138,6 +138,7 @@ pub fn plan(
                 plan.waiting.push(listed("a write of it may still take effect".to_owned()));
             }
             object::Next::Done => {
+                plan.unrestored.extend(allocation::lost(&changes, proofs).map(listed));
                 if !stuck::free(&changes, pods, &mut plan) {
                     plan.undone.extend(changes.last.into_iter().cloned());
                 }

@@ -10,16 +10,25 @@ use crate::{
     release::Unrestored,
 };
 
-/// Adds the deletion of pods that keep a restored StatefulSet from rolling back: the controller waits for an unready
-/// pod of the bad revision forever (kubernetes#67250), and with `OnDelete` it never replaces pods by itself. Pods that
-/// were there before the revision are none of its doing. Returns whether there is anything to be done or waited for.
+/// Adds the deletion of pods that keep a restored workload from rolling back: the controller of a StatefulSet waits for
+/// an unready pod of the bad revision forever (kubernetes#67250), and with `OnDelete` none replaces pods by itself. Pods
+/// that were there before the revision are none of its doing. Returns whether there is anything to be done or waited for.
 pub(super) fn free(changes: &Changes<'_>, pods: &[Value], plan: &mut Plan) -> bool {
     let (Live::Present(workload), Some(first)) = (changes.live, changes.records.first()) else {
         return false;
     };
-    if (changes.object.key.group.as_str(), changes.object.kind.as_str()) != ("apps", "StatefulSet")
-        || changes.next.is_some()
-    {
+    let on_delete = workload.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete");
+    let (label, update) = match (changes.object.key.group.as_str(), changes.object.kind.as_str()) {
+        ("apps", "StatefulSet") => {
+            ("controller-revision-hash", workload.pointer("/status/updateRevision").and_then(Value::as_str))
+        }
+        ("apps", "DaemonSet") if on_delete => (
+            "pod-template-generation",
+            Image(workload).annotation("deprecated.daemonset.template.generation"),
+        ),
+        _ => return false,
+    };
+    if changes.next.is_some() {
         return false;
     }
     let observed = workload.pointer("/status/observedGeneration").and_then(Value::as_i64);
@@ -30,12 +39,10 @@ pub(super) fn free(changes: &Changes<'_>, pods: &[Value], plan: &mut Plan) -> bo
         });
         return true;
     }
-    let update = workload.pointer("/status/updateRevision").and_then(Value::as_str);
-    let on_delete = workload.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete");
     let partition = workload.pointer("/spec/updateStrategy/rollingUpdate/partition").and_then(Value::as_i64);
     let stuck = pods.iter().filter(|pod| {
         Image(pod).controller() == Image(workload).uid()
-            && Image(pod).label("controller-revision-hash") != update
+            && Image(pod).label(label) != update
             && created(pod).is_some_and(|created| created >= first.created)
             && ordinal(pod) >= partition
             && !Image(pod).is_terminating()

@@ -72,7 +72,7 @@ fn explore(beginnings: &[(bool, &[Wish], usize)], budget: Budget, depths: [usize
         .checker()
         .finish_when(HasDiscoveries::AnyFailures)
         // Stateright counts the first state.
-        .target_max_depth(depth.unwrap_or(depths[usize::from(everything)]) + 2)
+        .target_max_depth(depth.unwrap_or_else(|| depths[usize::from(everything)]) + 2)
         .spawn_bfs()
         .join();
     println!(

@@ -321,9 +321,8 @@ impl State {
         let wake = look.decision.wake;
         for index in 0..look.changes() {
             let old = state.world.status.clone();
-            match look.effect(index) {
-                Some(effect) => state.truth.expects(&state.world, effect),
-                None => {}
+            if let Some(effect) = look.effect(index) {
+                state.truth.expects(&state.world, effect);
             }
             state.world.change(&look, index);
             if look.effect(index).is_none() {

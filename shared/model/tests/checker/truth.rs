@@ -216,7 +216,7 @@ impl Truth {
         let fails = world.objects.contains_key(&bad) && self.interval(new).any(|write| write.key == bad);
         let unseen = self.interval(new).find(|write| !in_sight(&write.key));
         match new.phase {
-            Some(Phase::RollingBack) if !self.missing && !(fails && in_sight(&bad)) => {
+            Some(Phase::RollingBack) if !(self.missing || fails && in_sight(&bad)) => {
                 self.breaks(5, "it is rolled back, and no failure can be seen");
             }
             Some(Phase::Healthy) if unseen.is_some() => {

@@ -7,6 +7,7 @@
     reason = "a test says what it expects by failing"
 )]
 
+mod kinds;
 mod rules;
 mod story;
 mod table;
