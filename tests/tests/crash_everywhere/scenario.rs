@@ -125,6 +125,11 @@ impl Scenario {
         self == Self::BadInstall
     }
 
+    /// How many states it ends in by turns, besides the one before.
+    pub(crate) fn versions(self) -> usize {
+        if self.outcome() == Phase::Healthy { 2 } else { 1 }
+    }
+
     /// How it ends.
     pub(crate) fn outcome(self) -> Phase {
         match self {
