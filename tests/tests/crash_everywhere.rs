@@ -23,25 +23,25 @@ use crash_everywhere::{point::Site, sample::everywhere, scenario::Scenario};
 
 #[tokio::test]
 async fn a_watcher_killed_at_any_request_of_a_bad_upgrade_puts_everything_back() {
-    everywhere(Scenario::BadUpgrade, &[Site::Watcher], 24).await;
+    everywhere(Scenario::BadUpgrade, &[Site::Watcher], 15).await;
 }
 
 #[tokio::test]
 async fn a_watcher_killed_at_any_request_of_a_bad_install_takes_it_down_again() {
-    everywhere(Scenario::BadInstall, &[Site::Watcher], 18).await;
+    everywhere(Scenario::BadInstall, &[Site::Watcher], 12).await;
 }
 
 #[tokio::test]
 async fn a_watcher_killed_at_any_request_of_a_good_release_leaves_it_healthy_and_untouched() {
-    everywhere(Scenario::Good, &[Site::Watcher], 15).await;
+    everywhere(Scenario::Good, &[Site::Watcher], 8).await;
 }
 
 #[tokio::test]
 async fn a_watcher_killed_at_any_request_of_a_superseded_revision_judges_the_one_that_is_there() {
-    everywhere(Scenario::Superseded, &[Site::Watcher], 18).await;
+    everywhere(Scenario::Superseded, &[Site::Watcher], 10).await;
 }
 
 #[tokio::test]
 async fn a_webhook_killed_at_any_call_of_a_bad_upgrade_refuses_the_write_and_leaves_no_hole_in_the_log() {
-    everywhere(Scenario::BadUpgrade, &[Site::Webhook, Site::Review], 12).await;
+    everywhere(Scenario::BadUpgrade, &[Site::Webhook, Site::Review], 8).await;
 }
