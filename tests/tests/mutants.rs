@@ -121,17 +121,17 @@ impl Lab {
     fn escape(&mut self, mutant: &Mutant) -> Option<String> {
         let Mutant { invariant, file, line, broken, test: (package, binary, test) } = mutant;
         let start = Instant::now();
-        let (text, place) = match mutant.place(&self.tree) {
+        let (whole, place) = match mutant.place(&self.tree) {
             Ok(found) => found,
             Err(astray) => return Some(astray),
         };
-        let mut mutated = text.clone();
+        let mut mutated = whole.clone();
         mutated.replace_range(place..place + line.len(), broken);
         fs::write(self.tree.join(file), mutated).unwrap();
         let builds = self.cargo(package, binary, &["--no-run"]);
         let passes = builds && self.cargo(package, binary, &["--", test]);
         let told = fs::read_to_string(&self.log).unwrap();
-        fs::write(self.tree.join(file), text).unwrap();
+        fs::write(self.tree.join(file), whole).unwrap();
         let outcome = match (builds, passes) {
             (false, _) => "does not compile",
             (true, true) => "is not noticed",

@@ -32,8 +32,8 @@ macro_rules! mutants {
 mutants! {
     // The record of every committed write was durable before it, and still counted.
     1, "shared/model/src/protocol/step.rs",
-        "if self.now.duration_since(since) >= signed(self.seen.policy.soak) && !self.seen.log().any(is_open) {"
-        => "if self.now.duration_since(since) >= signed(self.seen.policy.soak) && (true || !self.seen.log().any(is_open)) {",
+        "if soaked >= signed(self.seen.policy.soak) && !self.seen.log().any(is_open) {"
+        => "if soaked >= signed(self.seen.policy.soak) && (true || !self.seen.log().any(is_open)) {",
         MODEL "protocol" "a_revision_is_committed_only_when_all_its_writes_are_known";
     1, "shared/model/src/undo/chain.rs",
         "pub const IN_FLIGHT: Duration = Duration::from_secs(40);"
@@ -64,7 +64,7 @@ mutants! {
         "object::Next::Done if changes.uncertain => {" => "object::Next::Done if false && changes.uncertain => {",
         MODEL "protocol" "a_write_that_commits_late_is_undone_with_the_others";
     2, "shared/model/src/rollback/object.rs",
-        "None => match image_before(&records) {" => "None => match image_before(&records).filter(|_| false) {",
+        "None => match image_before(&records, schema) {" => "None => match image_before(&records, schema).filter(|_| false) {",
         MODEL "plan" "what_the_release_deleted_is_created_from_its_image";
 
     // Nothing without a confirmed record is written, no uid but the recorded one deleted.
@@ -88,8 +88,8 @@ mutants! {
         "if self.sealed_for() >= signed(deadline)" => "if (true || self.sealed_for() >= signed(deadline))",
         MODEL "protocol" "each_write_gets_the_whole_time_to_become_ready";
     4, "shared/model/src/undo/chain.rs",
-        "Standing::Aborted if dangling.is_some() && !is_undeleted(entry, object) => Standing::Claimed,"
-        => "Standing::Aborted if dangling.is_some() => Standing::Claimed,",
+        "(Standing::Aborted, Some(_)) if is_dangling && is_checked(entry) && !is_undeleted(entry, object) => {"
+        => "(Standing::Aborted, Some(_)) if is_dangling && is_checked(entry) => {",
         MODEL "lib" "a_deletion_that_came_to_nothing_tells_nothing_of_the_pointer";
     4, "shared/model/src/admission/patch.rs",
         "_ => Patch::of(&[add(\"/metadata/labels\", &wanted())])," => "_ => Patch::of(&[add(\"/metadata/annotations\", &wanted())]),",
@@ -112,7 +112,7 @@ mutants! {
         "self.status.confirmed = self.confirmed();" => "self.status.confirmed = Vec::new();",
         MODEL "protocol" "a_record_is_confirmed_for_good_even_when_the_ones_that_name_it_are_collected";
     6, "shared/model/src/rollback/object.rs",
-        "if !is_restored(changes, live, records) {" => "if true || !is_restored(changes, live, records) {",
+        "if !is_restored(changes, live, records, schema) {" => "if true || !is_restored(changes, live, records, schema) {",
         MODEL "protocol" "what_an_outsider_makes_of_a_restored_object_is_not_undone_again";
     6, "shared/model/src/protocol/clock.rs",
         "self.status.ready_since = None;" => "",
@@ -140,8 +140,7 @@ mutants! {
         => "self.status.healthy_position = Some(self.seen.cut.to_string());",
         MODEL "protocol" "a_deployers_write_during_the_rollback_is_kept_and_is_the_next_revision";
     8, "shared/model/src/undo/chain.rs",
-        "let dangling = lost.filter(|pointer| is_dangling(entries, pointer, object)).cloned();"
-        => "let dangling = lost.filter(|pointer| false && is_dangling(entries, pointer, object)).cloned();",
+        "let dangling = lost.filter(|_| is_dangling).cloned();" => "let dangling = lost.filter(|_| false && is_dangling).cloned();",
         MODEL "protocol" "a_record_under_one_that_is_gone_is_neither_forgotten_nor_guessed";
     8, "watcher/src/records.rs",
         "resource_version: Some(spent.resource_version.clone())," => "resource_version: None,",
