@@ -152,9 +152,16 @@ impl Chain {
             let undo = entry.header.undo.as_ref();
             undo.is_some_and(|undo| !known.contains(undo) && entries.iter().any(|it| it.name == *undo))
         };
-        let disputed: Vec<_> =
-            silent.into_iter().filter(|entry| entry.verified.is_none()).filter(tells).collect();
-        let dangling = lost.filter(|pointer| is_dangling(entries, pointer, object)).cloned();
+        let is_unverified = |entry: &&Entry| entry.verified.is_none();
+        let mut disputed: Vec<_> = silent.iter().copied().filter(is_unverified).filter(tells).collect();
+        let dangling = lost.filter(|pointer| !entries.iter().any(|entry| is_told_of(entry, pointer)));
+        let witnesses = || entries.iter().filter(|entry| dangling.is_some() && tells_pointer(entry, object));
+        let is_claim = |entry: &&Entry| is_unverified(entry) && silent.contains(entry);
+        // A creation is no claim about a state: whether there can have been one is told by the object's age.
+        let (claims, certain): (Vec<_>, Vec<_>) =
+            witnesses().partition(|entry| is_claim(entry) && entry.header.operation != Operation::Create);
+        disputed.extend(&claims);
+        let dangling = dangling.filter(|_| !certain.is_empty()).cloned();
         let standings = entries.iter().enumerate().map(|(index, entry)| {
             let later = entries.get(index + 1..).unwrap_or_default();
             let names = |other: &&Entry| other.header.undo.as_ref() == Some(&entry.name);
@@ -173,9 +180,8 @@ impl Chain {
                 // Without a pointer, what was there before cannot be told from what was made of it.
                 _ if index == 0 && object.is_some_and(|object| is_made(entry, object)) => Standing::Claimed,
                 _ => match standing(entry, later, object) {
-                    Standing::Aborted if dangling.is_some() && !is_undeleted(entry, object) => {
-                        Standing::Claimed
-                    }
+                    Standing::Aborted if claims.contains(&entry) => Standing::Pending,
+                    Standing::Aborted if certain.contains(&entry) => Standing::Claimed,
                     standing => standing,
                 },
             }
@@ -208,12 +214,27 @@ fn is_beyond_check(entry: &Entry) -> bool {
     matches!(entry.verified, Some(Verification::Unverified(_)))
 }
 
-/// A scale does not see the object's labels, and a deletion that came to nothing may have seen old ones: their records
-/// can tell nothing of the pointer.
-fn is_dangling(entries: &[Entry], pointer: &RecordName, live: Option<&Value>) -> bool {
-    let known = |entry: &Entry| entry.name == *pointer || entry.header.undo.as_ref() == Some(pointer);
-    let tells = |entry: &Entry| entry.header.operation != Operation::Scale && !is_undeleted(entry, live);
-    !entries.iter().any(known) && entries.iter().any(tells)
+fn is_told_of(entry: &Entry, pointer: &RecordName) -> bool {
+    entry.name == *pointer || entry.header.undo.as_ref() == Some(pointer)
+}
+
+/// Whether a record should know the way from the pointer of the object: not a scale, which does not see the labels; a
+/// deletion that came to nothing, which may have seen old ones; a creation of what was there before; a refuted claim.
+fn tells_pointer(entry: &Entry, live: Option<&Value>) -> bool {
+    match entry.header.operation {
+        _ if matches!(entry.verified, Some(Verification::Refuted(_))) => false,
+        Operation::Scale => false,
+        Operation::Delete => !is_undeleted(entry, live),
+        Operation::Create => !live.is_some_and(|object| is_older(object, entry)),
+        Operation::Update => true,
+    }
+}
+
+/// Whether an object was there before a record, by more than clocks differ.
+fn is_older(object: &Value, entry: &Entry) -> bool {
+    let created = Image(object).meta("creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok());
+    let age = created.and_then(|created| Duration::try_from(entry.created.duration_since(created)).ok());
+    age.is_some_and(|age| age > IN_FLIGHT)
 }
 
 /// Whether what a deletion was to delete is there, and stays.

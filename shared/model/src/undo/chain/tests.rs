@@ -63,6 +63,11 @@ fn old(mut entry: Entry) -> Entry {
     entry
 }
 
+fn verified(mut entry: Entry) -> Entry {
+    entry.verified = Some(Verification::Verified);
+    entry
+}
+
 fn read(entries: &[Entry], live: &Live) -> Vec<Standing> {
     Chain::read(entries, live, &BTreeSet::new(), None).standings
 }
@@ -143,13 +148,41 @@ fn nothing_is_concluded_from_an_object_that_cannot_be_read() {
 
 #[test]
 fn a_pointer_that_leads_nowhere_is_dangling_unless_it_was_there_before() {
-    let update = entry(1, Operation::Update, Some(("x", "7")), Some(name(9)));
+    let update = verified(entry(1, Operation::Update, Some(("x", "7")), Some(name(9))));
     let chain = |lost: u8| {
         let live = live("x", "9", Some(&name(lost)));
         Chain::read(std::slice::from_ref(&update), &live, &BTreeSet::new(), Some(&name(lost))).dangling
     };
     assert_eq!(chain(8), Some(name(8)));
     assert_eq!(chain(9), None);
+}
+
+#[test]
+fn a_claim_that_does_not_know_the_pointer_is_verified_before_it_counts() {
+    let live = live("x", "9", Some(&name(8)));
+    let read = |outcome: Option<Verification>| {
+        let mut update = old(entry(1, Operation::Update, Some(("x", "7")), Some(name(7))));
+        update.verified = outcome;
+        let chain = Chain::read(&[update], &live, &BTreeSet::new(), Some(&name(8)));
+        (chain.standings[0], chain.dangling.is_some(), chain.disputed.len())
+    };
+    assert_eq!(read(None), (Pending, false, 1));
+    assert_eq!(read(Some(Verification::Refuted(String::new()))), (Aborted, false, 0));
+    assert_eq!(read(Some(Verification::Verified)), (Claimed, true, 0));
+    assert_eq!(read(Some(Verification::Unverified(String::new()))), (Claimed, true, 0));
+}
+
+#[test]
+fn a_creation_of_what_was_there_long_before_tells_nothing_of_the_pointer() {
+    let live = live("x", "9", Some(&name(8)));
+    for (created, standing, dangling) in
+        [("2026-01-01T00:00:10Z", Claimed, Some(name(8))), ("2026-01-01T00:02:00Z", Aborted, None)]
+    {
+        let mut create = entry(1, Operation::Create, None, None);
+        create.created = created.parse().unwrap();
+        let chain = Chain::read(&[create], &live, &BTreeSet::new(), Some(&name(8)));
+        assert_eq!((chain.standings, chain.dangling), (vec![standing], dangling), "{created}");
+    }
 }
 
 #[test]
@@ -208,7 +241,7 @@ fn a_scale_sees_no_pointers_and_leaves_none_dangling() {
 fn a_deletion_that_came_to_nothing_tells_nothing_of_the_pointer() {
     let live = live("x", "9", Some(&name(8)));
     let deletion = old(entry(2, Operation::Delete, Some(("x", "7")), Some(name(7))));
-    let update = old(entry(1, Operation::Update, Some(("x", "7")), Some(name(7))));
+    let update = verified(entry(1, Operation::Update, Some(("x", "7")), Some(name(7))));
     let read = |entries: &[Entry]| Chain::read(entries, &live, &BTreeSet::new(), Some(&name(8)));
     let alone = read(std::slice::from_ref(&deletion));
     assert_eq!((alone.standings, alone.dangling), (vec![Aborted], None));
