@@ -88,8 +88,7 @@ mutants! {
         "if self.sealed_for() >= signed(deadline)" => "if (true || self.sealed_for() >= signed(deadline))",
         MODEL "protocol" "each_write_gets_the_whole_time_to_become_ready";
     4, "shared/model/src/undo/chain.rs",
-        "Standing::Aborted if dangling.is_some() && !is_undeleted(entry, object) => Standing::Claimed,"
-        => "Standing::Aborted if dangling.is_some() => Standing::Claimed,",
+        "Operation::Delete => !is_undeleted(entry, live)," => "Operation::Delete => true,",
         MODEL "lib" "a_deletion_that_came_to_nothing_tells_nothing_of_the_pointer";
     4, "shared/model/src/admission/patch.rs",
         "_ => Patch::of(&[add(\"/metadata/labels\", &wanted())])," => "_ => Patch::of(&[add(\"/metadata/annotations\", &wanted())]),",
@@ -110,7 +109,7 @@ mutants! {
     // Wherever the watcher dies it ends the same.
     6, "shared/model/src/protocol/log.rs",
         "self.status.confirmed = self.confirmed();" => "self.status.confirmed = Vec::new();",
-        MODEL "protocol" "a_record_is_confirmed_for_good_even_when_the_ones_that_name_it_are_collected";
+        MODEL "protocol" "a_watcher_that_dies_after_every_single_change_still_gets_there";
     6, "shared/model/src/rollback/object.rs",
         "if !is_restored(changes, live, records) {" => "if true || !is_restored(changes, live, records) {",
         MODEL "protocol" "what_an_outsider_makes_of_a_restored_object_is_not_undone_again";
@@ -128,7 +127,7 @@ mutants! {
     7, "shared/model/src/protocol/undoing.rs",
         "const GIVES_WAY: SignedDuration = SignedDuration::from_secs(60);"
         => "const GIVES_WAY: SignedDuration = SignedDuration::from_secs(600_000);",
-        MODEL "protocol" "a_rollback_that_is_refused_goes_on_with_the_rest_and_gives_way_to_the_next_revision";
+        MODEL "protocol" "a_refused_rollback_gives_way_to_a_write_of_another_object_too_but_not_at_once";
 
     // Nothing that is not decided yet is collected, unless it came to nothing.
     8, "shared/model/src/protocol/log.rs",
@@ -140,8 +139,8 @@ mutants! {
         => "self.status.healthy_position = Some(self.seen.cut.to_string());",
         MODEL "protocol" "a_deployers_write_during_the_rollback_is_kept_and_is_the_next_revision";
     8, "shared/model/src/undo/chain.rs",
-        "let dangling = lost.filter(|pointer| is_dangling(entries, pointer, object)).cloned();"
-        => "let dangling = lost.filter(|pointer| false && is_dangling(entries, pointer, object)).cloned();",
+        "let dangling = dangling.filter(|_| !certain.is_empty()).cloned();"
+        => "let dangling = dangling.filter(|_| false).cloned();",
         MODEL "protocol" "a_record_under_one_that_is_gone_is_neither_forgotten_nor_guessed";
     8, "watcher/src/records.rs",
         "resource_version: Some(spent.resource_version.clone())," => "resource_version: None,",
