@@ -20,6 +20,7 @@ pub(super) enum Answered {
 }
 
 /// One kind of forgery.
+#[derive(Clone, Copy)]
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) reviews: fn(&Scene<'_>) -> Vec<Value>,

@@ -88,8 +88,7 @@ mutants! {
         "if self.sealed_for() >= signed(deadline)" => "if (true || self.sealed_for() >= signed(deadline))",
         MODEL "protocol" "each_write_gets_the_whole_time_to_become_ready";
     4, "shared/model/src/undo/chain.rs",
-        "(Standing::Aborted, Some(_)) if is_dangling && is_checked(entry) && !is_undeleted(entry, object) => {"
-        => "(Standing::Aborted, Some(_)) if is_dangling && is_checked(entry) => {",
+        "Operation::Delete => !is_undeleted(entry, live)," => "Operation::Delete => true,",
         MODEL "lib" "a_deletion_that_came_to_nothing_tells_nothing_of_the_pointer";
     4, "shared/model/src/admission/patch.rs",
         "_ => Patch::of(&[add(\"/metadata/labels\", &wanted())])," => "_ => Patch::of(&[add(\"/metadata/annotations\", &wanted())]),",
@@ -110,7 +109,7 @@ mutants! {
     // Wherever the watcher dies it ends the same.
     6, "shared/model/src/protocol/log.rs",
         "self.status.confirmed = self.confirmed();" => "self.status.confirmed = Vec::new();",
-        MODEL "protocol" "a_record_is_confirmed_for_good_even_when_the_ones_that_name_it_are_collected";
+        MODEL "protocol" "a_watcher_that_dies_after_every_single_change_still_gets_there";
     6, "shared/model/src/rollback/object.rs",
         "if !is_restored(changes, live, records, schema) {" => "if true || !is_restored(changes, live, records, schema) {",
         MODEL "protocol" "what_an_outsider_makes_of_a_restored_object_is_not_undone_again";
@@ -128,7 +127,7 @@ mutants! {
     7, "shared/model/src/protocol/undoing.rs",
         "const GIVES_WAY: SignedDuration = SignedDuration::from_secs(60);"
         => "const GIVES_WAY: SignedDuration = SignedDuration::from_secs(600_000);",
-        MODEL "protocol" "a_rollback_that_is_refused_goes_on_with_the_rest_and_gives_way_to_the_next_revision";
+        MODEL "protocol" "a_refused_rollback_gives_way_to_a_write_of_another_object_too_but_not_at_once";
 
     // Nothing that is not decided yet is collected, unless it came to nothing.
     8, "shared/model/src/protocol/log.rs",

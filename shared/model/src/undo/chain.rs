@@ -158,8 +158,10 @@ impl Chain {
         let is_lost = lost.is_some_and(|pointer| is_dangling(entries, pointer, object));
         // Whose record was made up knows nothing of the pointer either.
         let is_checked = |entry: &Entry| {
-            let outcome = entry.verified.as_ref();
-            outcome.is_some_and(|outcome| !matches!(outcome, Verification::Refuted(_)))
+            // A creation is no claim about a state: whether there can have been one is told by the object's age.
+            let is_creation = entry.header.operation == Operation::Create;
+            is_creation
+                || matches!(entry.verified, Some(Verification::Verified | Verification::Unverified(_)))
         };
         let is_dangling =
             is_lost && entries.iter().any(|entry| sees_pointers(entry, object) && is_checked(entry));
@@ -194,13 +196,17 @@ impl Chain {
                         chain.disputed.insert(entry.name.clone());
                         Standing::Pending
                     }
-                    (Standing::Aborted, None) if is_lost && sees_pointers(entry, object) => {
+                    (Standing::Aborted, None)
+                        if is_lost
+                            && sees_pointers(entry, object)
+                            && entry.header.operation != Operation::Create =>
+                    {
                         chain.disputed.insert(entry.name.clone());
                         Standing::Pending
                     }
                     (Standing::Claimed, Some(Verification::Refuted(_))) => Standing::Aborted,
-                    (Standing::Aborted, Some(_))
-                        if is_dangling && is_checked(entry) && !is_undeleted(entry, object) =>
+                    (Standing::Aborted, _)
+                        if is_dangling && is_checked(entry) && is_possible(entry, object) =>
                     {
                         Standing::Claimed
                     }
@@ -241,10 +247,25 @@ fn is_dangling(entries: &[Entry], pointer: &RecordName, live: Option<&Value>) ->
     !entries.iter().any(known) && entries.iter().any(|entry| sees_pointers(entry, live))
 }
 
-/// A scale does not see the object's labels, and a deletion that came to nothing may have seen old ones: their records
-/// can tell nothing of the pointer.
+/// A scale does not see the object's labels: its records can tell nothing of the pointer.
 fn sees_pointers(entry: &Entry, live: Option<&Value>) -> bool {
-    entry.header.operation != Operation::Scale && !is_undeleted(entry, live)
+    entry.header.operation != Operation::Scale && is_possible(entry, live)
+}
+
+/// Not a deletion of what is there and stays, which may have seen old labels; nor a creation of what was there before.
+fn is_possible(entry: &Entry, live: Option<&Value>) -> bool {
+    match entry.header.operation {
+        Operation::Delete => !is_undeleted(entry, live),
+        Operation::Create => !live.is_some_and(|object| is_older(object, entry)),
+        Operation::Update | Operation::Scale => true,
+    }
+}
+
+/// Whether an object was there before a record, by more than clocks differ.
+fn is_older(object: &Value, entry: &Entry) -> bool {
+    let created = Image(object).meta("creationTimestamp").and_then(|text| text.parse::<Timestamp>().ok());
+    let age = created.and_then(|created| Duration::try_from(entry.created.duration_since(created)).ok());
+    age.is_some_and(|age| age > IN_FLIGHT)
 }
 
 /// Whether what a deletion was to delete is there, and stays.

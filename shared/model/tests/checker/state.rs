@@ -56,7 +56,7 @@ pub(crate) enum Event {
     Outside(usize),
     /// Somebody else deletes an object.
     OutsideDelete(usize),
-    /// A review that no API server sent: an update that found something else; a creation of what is there.
+    /// A review that no API server sent.
     Forge(Forged),
     /// The object that tells of a failure can be read, or cannot.
     Blind(bool),
@@ -67,7 +67,11 @@ pub(crate) enum Event {
 /// See [`Event::Forge`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forged {
+    /// An update that found something else.
     Update,
+    /// One that did not even know the object's pointer.
+    Unaware,
+    /// The creation of what is there, in a chain that ends there.
     Create,
 }
 
@@ -180,7 +184,7 @@ impl State {
             events.extend((0..1).filter(is_there).map(Event::OutsideDelete));
         }
         if forged > 0 && is_there(&0) {
-            events.extend([Event::Forge(Forged::Update), Event::Forge(Forged::Create)]);
+            events.extend([Forged::Update, Forged::Unaware, Forged::Create].map(Event::Forge));
         }
         if !self.world.unreadable.is_empty() {
             events.push(Event::Blind(false));
@@ -252,6 +256,7 @@ impl State {
                 let pointer = Image(live).undo();
                 let undo = match forged {
                     Forged::Update => pointer,
+                    Forged::Unaware => None,
                     Forged::Create => Some(world.forge(OBJECTS[0], None, None)),
                 };
                 world.forge(OBJECTS[0], Some((&uid, &version)), undo.as_ref());

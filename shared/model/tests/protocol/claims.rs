@@ -105,3 +105,19 @@ fn what_a_record_found_counts_once_the_server_bears_it_out() {
         assert_eq!(world.records(), 0);
     }
 }
+
+/// Records go when their revision is committed: the pointers of healthy objects lead nowhere.
+#[test]
+fn a_claim_that_does_not_know_the_pointer_of_an_object_holds_no_rollback_of_others() {
+    for (kind, version) in [("update", "5"), ("creation", "")] {
+        let mut world = healthy();
+        let before = world.state();
+        let uid = Image(&world.objects[&key("ConfigMap", "b")]).uid().unwrap().to_owned();
+        world.forge("b", (kind == "update").then_some((uid.as_str(), version)), None);
+        world.deploy("ConfigMap", "a", super::world::data("two"));
+        world.deploy("Job", "migrate", super::world::failed_job());
+        world.run(700, || FOREVER);
+        assert_eq!(world.status.phase, Some(RolledBack), "{kind}: {:#?}", world.status.held);
+        assert_eq!((world.state(), world.records()), (before, 0));
+    }
+}

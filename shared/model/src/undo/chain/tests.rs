@@ -168,6 +168,34 @@ fn a_pointer_that_leads_nowhere_is_dangling_unless_it_was_there_before() {
 }
 
 #[test]
+fn a_claim_that_does_not_know_the_pointer_is_verified_before_it_counts() {
+    let live = live("x", "9", Some(&name(8)));
+    let read = |outcome: Option<Verification>| {
+        let mut update = old(entry(1, Operation::Update, Some(("x", "7")), Some(name(7))));
+        update.verified = outcome;
+        let chain = Chain::read(&[update], &live, &BTreeSet::new(), Some(&name(8)));
+        (chain.standings[0], chain.dangling.is_some(), chain.disputed.len())
+    };
+    assert_eq!(read(None), (Pending, false, 1));
+    assert_eq!(read(Some(Verification::Refuted(String::new()))), (Aborted, false, 0));
+    assert_eq!(read(Some(Verification::Verified)), (Claimed, true, 0));
+    assert_eq!(read(Some(Verification::Unverified(String::new()))), (Claimed, true, 0));
+}
+
+#[test]
+fn a_creation_of_what_was_there_long_before_tells_nothing_of_the_pointer() {
+    let live = live("x", "9", Some(&name(8)));
+    for (created, standing, dangling) in
+        [("2026-01-01T00:00:10Z", Claimed, Some(name(8))), ("2026-01-01T00:02:00Z", Aborted, None)]
+    {
+        let mut create = entry(1, Operation::Create, None, None);
+        create.created = created.parse().unwrap();
+        let chain = Chain::read(&[create], &live, &BTreeSet::new(), Some(&name(8)));
+        assert_eq!((chain.standings, chain.dangling), (vec![standing], dangling), "{created}");
+    }
+}
+
+#[test]
 fn a_generated_name_is_learnt_from_the_next_record() {
     let mut create = entry(1, Operation::Create, None, None);
     create.header.object.key.name = String::new();
