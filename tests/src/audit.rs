@@ -101,7 +101,7 @@ impl Cluster {
         let nowhere: Api<ConfigMap> = Api::namespaced(self.client(User::Admin).await?, "kube-system");
         // Refused with 404, but logged: what was answered before it is logged too, give or take a moment.
         let _ = nowhere.delete(&marker, &DeleteParams::default()).await;
-        let log = eventually("the audit log is written", Duration::from_secs(10), async || {
+        let log = eventually("the audit log is written", Duration::from_mins(1), async || {
             let log = tokio::fs::read_to_string(self.audit_log()).await?;
             Ok(log.contains(&marker).then_some(log))
         })

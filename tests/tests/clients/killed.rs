@@ -31,7 +31,7 @@ async fn killed(verb: &str) {
     let mut random = StdRng::seed_from_u64(seed);
     let whole = undisturbed(&stage, verb).await.unwrap();
     // Side by side all take longer.
-    let slot = whole * 2 / many;
+    let slot = whole * 5 / 4 / many;
     let moments: Vec<_> = (0..many).map(|number| slot * number + slot.mul_f64(random.random())).collect();
     println!("seed {seed}: an undisturbed {verb} takes {whole:?}, killed after {moments:?}");
     let stage = &stage;

@@ -11,26 +11,35 @@ use crate::{
 };
 
 /// The client marked its own transaction as failed.
-pub(super) fn client_failed(seen: &Observed) -> Failure {
+pub(super) fn client_failed(seen: &Observed, judgement: Option<&Judgement>) -> Failure {
     let message = "the client itself reported that its deploy failed, and left it unfinished";
-    client_failure(seen, reasons::CLIENT_FAILED, message.to_owned())
+    client_failure(seen, judgement, reasons::CLIENT_FAILED, message.to_owned())
 }
 
 /// The client stopped in the middle.
-pub(super) fn client_gone(seen: &Observed) -> Failure {
+pub(super) fn client_gone(seen: &Observed, judgement: Option<&Judgement>) -> Failure {
     let quiet = seen.quiet.as_secs();
     let message =
         format!("the client stopped in the middle of its deploy: it has written nothing for {quiet} s");
-    client_failure(seen, reasons::CLIENT_GONE, message)
+    client_failure(seen, judgement, reasons::CLIENT_GONE, message)
 }
 
-fn client_failure(seen: &Observed, reason: &str, message: String) -> Failure {
+/// With what there is to see of the objects: a client seldom says why.
+fn client_failure(
+    seen: &Observed,
+    judgement: Option<&Judgement>,
+    reason: &str,
+    mut message: String,
+) -> Failure {
     let secret = seen.tracks.iter().rev().find(|track| track.object.kind == "Secret");
+    if let Some(Verdict::Waiting { object, message: why }) = judgement.map(|judgement| &judgement.verdict) {
+        message = format!("{message} ({object}: {why})");
+    }
     Failure {
         object: secret.map(|track| Subject::from(&track.object)).unwrap_or_default(),
         reason: reason.to_owned(),
         message,
-        evidence: Vec::new(),
+        evidence: judgement.map(|judgement| judgement.evidence.clone()).unwrap_or_default(),
     }
 }
 

@@ -160,8 +160,12 @@ impl<'a> Step<'a> {
         self.status.frozen_seconds = 0;
         match (verdict, transaction) {
             (Verdict::Failed(failure), _) => self.fail(failure, transaction == Transaction::Pending),
-            (_, Transaction::Failed) => self.fail(report::client_failed(self.seen), false),
-            (_, Transaction::Pending) => self.fail(report::client_gone(self.seen), true),
+            (_, Transaction::Failed) => {
+                self.fail(report::client_failed(self.seen, self.judgement.as_ref()), false);
+            }
+            (_, Transaction::Pending) => {
+                self.fail(report::client_gone(self.seen, self.judgement.as_ref()), true);
+            }
             (verdict, _) => {
                 self.enter(Phase::Progressing);
                 self.conclude(verdict);
