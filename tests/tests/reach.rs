@@ -37,9 +37,9 @@ async fn home<'a>(stage: &'a Stage<'a>, name: &str) -> Home<'a> {
 
 /// Alice may do everything with these kinds, each with its group, everywhere.
 async fn grant(home: &Home<'_>, kinds: &[(&str, &str)]) {
-    let rule =
+    let may_all =
         |(group, kind): &(&str, &str)| json!({"apiGroups": [group], "resources": [kind], "verbs": ["*"]});
-    let rules: Vec<_> = kinds.iter().map(rule).collect();
+    let rules: Vec<_> = kinds.iter().map(may_all).collect();
     let metadata = json!({"name": format!("reach-{}", home.name)});
     let api_version = "rbac.authorization.k8s.io/v1";
     let role =

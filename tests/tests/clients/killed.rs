@@ -76,9 +76,9 @@ async fn go(stage: &Stage<'_>, verb: &str, number: usize, moment: Duration, line
     let status = over(&home).await?;
     let history = history(&home).await?;
     let outcome = status.history.first().map_or("nothing", |past| past.outcome.as_str());
-    let [reached_then, history_now] = [told(&reached), told(&history)];
+    let (reached, left) = (told(&reached), told(&history));
     let ReleaseStatus { revision, message, .. } = &status;
-    write!(line, " | {reached_then} | {revision} {outcome}: {message} | {history_now}")?;
+    write!(line, " | {reached} | {revision} {outcome}: {message} | {left}")?;
     let now = Snapshot::take(&home).await?;
     let is_whole = history.last().is_some_and(|last| last.1 == "deployed")
         && now.0.get("ConfigMap/web").is_some_and(|map| map["data"]["greeting"] == "bye");
@@ -87,7 +87,7 @@ async fn go(stage: &Stage<'_>, verb: &str, number: usize, moment: Duration, line
     } else {
         let differences = before.differences(&now, &[]);
         ensure!(differences.is_empty(), "{differences:#?}");
-        ensure!(told(&history) == if verb == "upgrade" { "1 deployed" } else { "" }, "{history:?}");
+        ensure!(left == if verb == "upgrade" { "1 deployed" } else { "" }, "{history:?}");
     }
     let deadline = format!("{}-", backout_model::names::POLICY_DEADLINE);
     home.admin(&["annotate", "namespace", &home.name, &deadline]).await?.success()?;

@@ -32,7 +32,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         name: "late",
         fate: |_, gate| Fate::HoldAnswer(gate.clone()),
-        told: &["failed calling webhook \"record.backout.dev\"", "context deadline exceeded"],
+        told: &["failed calling webhook \"record.backout.dev\"", "exceeded"],
         recorded: true,
     },
     Fault {
@@ -104,7 +104,7 @@ const FAULTS: &[Fault] = &[
 
 const SECOND: HeaderValue = HeaderValue::from_static("1");
 /// In seconds: what the API server waits for the webhook here.
-const TIMEOUT: u32 = 30;
+const TIMEOUT: u32 = 20;
 
 fn failure(code: StatusCode) -> Reply {
     Reply::status(code, "InternalError", "out of order")

@@ -18,7 +18,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use system_tests::{
-    Backout, BackoutOptions, Cluster, Options, User, eventually, oracle,
+    Backout, BackoutOptions, Cluster, Options, TestNamespace, User, eventually, oracle,
     proxy::{Act, Fate, Proxy},
     stories::{Home, Snapshot, Stage},
 };
@@ -32,6 +32,7 @@ use super::{
         PATIENCE, ends, is_as_before, is_clean, is_collected, on, prepare, reaches, set, status, trails_of,
     },
     deployer::{Deployer, healthy, map_name},
+    full::compact,
     late::{Slow, write_late},
     route::home_through,
 };
@@ -56,6 +57,9 @@ async fn stage() -> (Stage<'static>, MutexGuard<'static, ()>) {
     }
     cluster.wait_ready().await.unwrap();
     backout.wait_ready().await.unwrap();
+    // After an outage they come back one by one, each after a pause of its own.
+    let controllers = async || TestNamespace::new(cluster, "the controllers work").await.map(Some);
+    eventually("the controllers work", PATIENCE, controllers).await.unwrap();
     (on(cluster, backout), alone)
 }
 
@@ -130,6 +134,23 @@ async fn half_a_minute_without_an_api_server_stops_the_clocks_and_nothing_else()
     }
     assert_eq!((webhook.exit(), watcher.exit()), (None, None));
     assert_eq!((webhook.pid(), watcher.pid()), pids);
+}
+
+#[tokio::test]
+async fn objects_that_were_written_longer_ago_than_the_database_remembers_go_back_all_the_same() {
+    let (stage, _alone) = stage().await;
+    let home = stage.home("old").await.unwrap();
+    let before = healthy(&home, 3).await;
+    is_collected(&home).await;
+    // As each API server does every five minutes.
+    compact(stage.cluster).await;
+    let deployer = Deployer::of(&home).await;
+    upgrade(&home, "missing", 2).await;
+    deployer.delete_map(&map_name(2)).await.unwrap();
+    let end = ends(&home, 2, Phase::RolledBack).await;
+    assert!(end.unrestored.is_empty(), "{end:#?}");
+    is_as_before(&home, &before, &[&format!("ConfigMap/{}", map_name(2))]).await;
+    is_clean(&home).await;
 }
 
 #[tokio::test]

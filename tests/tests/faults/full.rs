@@ -130,16 +130,20 @@ async fn empty(home: &Home<'_>) {
         }
     }
     let cluster = home.stage.cluster;
-    let revision = cluster.etcd_call("/v3/kv/range", &json!({ "key": "AA==" })).await.unwrap();
-    let revision: i64 = revision["header"]["revision"].as_str().unwrap().parse().unwrap();
-    let compact = json!({ "revision": revision.to_string(), "physical": true });
-    cluster.etcd_call("/v3/kv/compaction", &compact).await.unwrap();
+    compact(cluster).await;
     cluster.etcd_call("/v3/maintenance/defragment", &json!({})).await.unwrap();
     let alarms = cluster.etcd_call("/v3/maintenance/alarm", &json!({ "action": "GET" })).await.unwrap();
     assert_eq!(alarms["alarms"][0]["alarm"], "NOSPACE", "{alarms}");
     let member = &alarms["alarms"][0]["memberID"];
     let disarm = json!({ "action": "DEACTIVATE", "memberID": member, "alarm": "NOSPACE" });
     cluster.etcd_call("/v3/maintenance/alarm", &disarm).await.unwrap();
+}
+
+/// Lets the database forget all that is past.
+pub(crate) async fn compact(cluster: &Cluster) {
+    let answer = cluster.etcd_call("/v3/kv/range", &json!({ "key": "AA==" })).await.unwrap();
+    let compact = json!({ "revision": answer["header"]["revision"], "physical": true });
+    cluster.etcd_call("/v3/kv/compaction", &compact).await.unwrap();
 }
 
 async fn maps(home: &Home<'_>) -> Api<ConfigMap> {

@@ -50,8 +50,8 @@ async fn admission_configurations_are_undone_although_no_webhook_sees_them_writt
     let name = |kind: &str, name: &str| format!("{kind}/{name}-{}", home.name);
     let changed = name("validatingadmissionpolicy", "changed");
     let hook = name("validatingwebhookconfiguration", "hook");
-    let states = async || [object(&home, &changed).await, object(&home, &hook).await];
-    let before = states().await;
+    let objects = async || [object(&home, &changed).await, object(&home, &hook).await];
+    let before = objects().await;
 
     apply(&home, &[brake(&home), policy(&home, "changed", "two"), policy(&home, "added", "two")]).await;
     home.kubectl(&["delete", &hook]).await.unwrap().success().unwrap();
@@ -59,7 +59,7 @@ async fn admission_configurations_are_undone_although_no_webhook_sees_them_writt
     fail(&home).await;
     let status = ended(&home, 2, Phase::RolledBack).await;
     assert_eq!(status.unrestored, []);
-    assert_eq!(states().await, before);
+    assert_eq!(objects().await, before);
     assert_eq!(object(&home, &name("validatingadmissionpolicy", "added")).await, Value::Null);
     // Our own writes are no release.
     tokio::time::sleep(std::time::Duration::from_secs(5)).await;

@@ -46,8 +46,8 @@ async fn marked_objects_of_the_cluster_are_undone_with_their_release() {
     ended(&home, 1, Phase::Healthy).await;
     let [kept, added] = ["kept", "added"].map(|name| format!("priorityclass/{name}-{}", home.name));
     let disk = format!("storageclass/disk-{}", home.name);
-    let states = async || [object(&home, &kept).await, object(&home, &disk).await];
-    let before = states().await;
+    let objects = async || [object(&home, &kept).await, object(&home, &disk).await];
+    let before = objects().await;
     assert_eq!(label(&before[0], names::RELEASE), home.name);
 
     apply(
@@ -59,7 +59,7 @@ async fn marked_objects_of_the_cluster_are_undone_with_their_release() {
     fail(&home).await;
     let status = ended(&home, 2, Phase::RolledBack).await;
     assert_eq!(status.unrestored, []);
-    assert_eq!(states().await, before);
+    assert_eq!(objects().await, before);
     assert_eq!(object(&home, &added).await, Value::Null);
 }
 

@@ -20,21 +20,21 @@ async fn a_release_of_two_namespaces_is_undone_in_both() {
     let outside = |name, text| map(&back.name, name, &ours, text);
     apply(&front, &[inside("one"), outside("changed", "one"), outside("removed", "one")]).await;
     ended(&front, 1, Phase::Healthy).await;
-    let states = async || {
+    let objects = async || {
         [
             object(&front, "cm/inside").await,
             object(&back, "cm/changed").await,
             object(&back, "cm/removed").await,
         ]
     };
-    let before = states().await;
+    let before = objects().await;
 
     apply(&front, &[inside("two"), outside("changed", "two"), outside("added", "two"), brake(&front)]).await;
     back.kubectl(&["delete", "configmap", "removed"]).await.unwrap().success().unwrap();
     fail(&front).await;
     let status = ended(&front, 2, Phase::RolledBack).await;
     assert_eq!(status.unrestored, []);
-    assert_eq!(states().await, before);
+    assert_eq!(objects().await, before);
     assert_eq!(object(&back, "cm/added").await, Value::Null);
     let releases = back.admin(&["get", "releases", "-o", "name"]).await.unwrap().success().unwrap();
     assert_eq!(releases.stdout, "", "nothing there is a release of its own");

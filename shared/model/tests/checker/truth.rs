@@ -47,6 +47,7 @@ pub(crate) struct Pending {
 /// A deployer's write that has committed.
 #[derive(Clone)]
 pub(crate) struct Committed {
+    name: RecordName,
     position: Position,
     key: ObjectKey,
     /// The object before it.
@@ -55,6 +56,8 @@ pub(crate) struct Committed {
     made: Option<String>,
     /// It can make its revision fail.
     bad: bool,
+    /// Somebody else has deleted the object before the watcher noted the write: nobody can know of it.
+    lost: bool,
 }
 
 /// What really happened.
@@ -62,7 +65,6 @@ pub(crate) struct Committed {
 pub(crate) struct Truth {
     pub(crate) pending: Vec<Pending>,
     committed: Vec<Committed>,
-    names: Vec<RecordName>,
     /// Somebody else has deleted an object.
     missing: bool,
     pub(crate) broken: Broken,
@@ -89,11 +91,11 @@ impl Truth {
         for Pending { record, admitted, .. } in &self.pending {
             _ = write!(text, "{record} {admitted}");
         }
-        for Committed { position, key, before, made, bad } in &self.committed {
-            _ = write!(text, "{position} {} {made:?} {bad}", key.name);
+        for Committed { position, key, before, made, bad, lost, .. } in &self.committed {
+            _ = write!(text, "{position} {} {made:?} {bad} {lost}", key.name);
             json(text, before);
         }
-        _ = write!(text, "{:?} {} {:?}", self.names, self.missing, self.broken);
+        _ = write!(text, "{} {:?}", self.missing, self.broken);
     }
 
     fn breaks(&mut self, number: usize, what: impl Into<String>) {
@@ -105,7 +107,6 @@ impl Truth {
         self.pending.retain(|pending| world.now.duration_since(pending.admitted) < seconds(BOUND));
         let healthy = world.status.healthy();
         self.committed.retain(|committed| committed.position > healthy);
-        self.names.retain(|name| world.log.contains_key(name));
         if self.committed.is_empty() {
             self.missing = false;
         }
@@ -129,22 +130,23 @@ impl Truth {
         let creates = record.header.operation == Operation::Create;
         let made = world.objects.get(&key).filter(|_| creates);
         self.committed.push(Committed {
+            name,
+            lost: false,
             position,
             before: content(before.as_ref()),
             made: made.and_then(|made| Image(made).uid().map(str::to_owned)),
             bad: key == bad_object() && after.is_some(),
             key,
         });
-        self.names.push(name);
     }
 
     /// Somebody else deletes an object: what nobody has noted of it by then, nobody can know.
     pub(crate) fn misses(&mut self, world: &World, key: &ObjectKey) {
         self.missing = true;
-        let is_of =
-            |name: &RecordName| world.log.get(name).is_some_and(|(it, ..)| it.header.object.key == *key);
         let noted = RecordName::parse_all(&world.status.confirmed);
-        self.names.retain(|name| !is_of(name) || noted.contains(name));
+        for write in self.committed.iter_mut().filter(|write| write.key == *key) {
+            write.lost |= !noted.contains(&write.name);
+        }
     }
 
     fn interval(&self, status: &ReleaseStatus) -> impl Iterator<Item = &Committed> {
@@ -165,7 +167,9 @@ impl Truth {
                     let live = world.objects.get(&entry.header.object.key).map(Image);
                     pending.record == name && live.and_then(Image::resource_version) == wanted
                 });
-                if entry.position > world.status.healthy() && (may_commit || self.names.contains(&name)) {
+                if entry.position > world.status.healthy()
+                    && (may_commit || self.committed.iter().any(|it| it.name == name && !it.lost))
+                {
                     self.breaks(8, format!("the record {name} of {} is collected", entry.header.object));
                 }
             }
@@ -224,9 +228,9 @@ impl Truth {
             }
             Some(Phase::Healthy) if fails => self.breaks(2, "it is healthy, and something failed"),
             Some(Phase::RolledBack) => self.expects_all_restored(world, old),
-            // A deletion that was asked for, and one by somebody else, look the same.
             Some(Phase::Held)
-                if !self.missing && !self.committed.iter().any(|it| Some(it.position) > new.sealed()) =>
+                if !self.committed.iter().any(|it| Some(it.position) > new.sealed())
+                    && !is_told_to_go(world, None, new.sealed()) =>
             {
                 self.breaks(2, format!("it is held, and nobody wrote again: {:?}", new.held));
             }
@@ -236,26 +240,30 @@ impl Truth {
 
     fn expects_all_restored(&mut self, world: &World, old: &ReleaseStatus) {
         let mut first = BTreeMap::new();
-        for write in self.interval(old) {
+        for write in self.interval(old).filter(|write| !write.lost) {
             first.entry(write.key.clone()).or_insert_with(|| write.before.clone());
         }
         for (key, before) in first {
             let is_listed =
                 world.status.unrestored.iter().any(|it| it.object.name == key.name && !it.reason.is_empty());
             let goes_on = self.committed.iter().any(|it| it.key == key && Some(it.position) > old.sealed());
-            // Somebody else has deleted it, and a deployer has asked for that, too: as if the deployer had.
-            let is_told = self.missing
-                && world.log.values().any(|(entry, ..)| {
-                    let Header { operation, object, .. } = &entry.header;
-                    *operation == Operation::Delete
-                        && object.key == key
-                        && Some(entry.position) > old.sealed()
-                });
+            let is_told = is_told_to_go(world, Some(&key), old.sealed());
             if content(world.objects.get(&key)) != before && !is_listed && !goes_on && !is_told {
                 self.breaks(2, format!("{} is not as it was before", key.name));
             }
         }
     }
+}
+
+/// Whether a deployer has asked after the cut for the deletion of an object that is gone: who deleted it nobody can tell.
+fn is_told_to_go(world: &World, key: Option<&ObjectKey>, cut: Option<Position>) -> bool {
+    world.log.values().any(|(entry, ..)| {
+        let Header { operation, object, .. } = &entry.header;
+        *operation == Operation::Delete
+            && key.is_none_or(|key| object.key == *key)
+            && Some(entry.position) > cut
+            && !world.objects.contains_key(&object.key)
+    })
 }
 
 /// Whether one status may come after another: within a revision a decision is not taken back.
