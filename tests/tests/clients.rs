@@ -14,9 +14,16 @@ use anyhow::{Context, Result, ensure};
 use backout_model::release::{Phase, ReleaseStatus};
 use serde_json::Value;
 use system_tests::{Output, eventually, oracle, stories::Home};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// A revision ends in half a minute on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(4);
+
+/// More runs of Helm at a time than this, and a small machine is what is tested.
+async fn turn() -> SemaphorePermit<'static> {
+    static AT_A_TIME: Semaphore = Semaphore::const_new(6);
+    AT_A_TIME.acquire().await.unwrap()
+}
 
 /// What `helm history` says: versions and their status. Empty where Helm knows no such release.
 async fn history(home: &Home<'_>) -> Result<Vec<(u64, String)>> {

@@ -12,7 +12,7 @@ use system_tests::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::super::{PATIENCE, audited, history, next_works, over, told};
+use super::super::{PATIENCE, audited, history, next_works, over, told, turn};
 
 #[tokio::test]
 async fn whenever_helm_is_killed_its_upgrade_is_whole_or_undone_and_the_next_one_just_works() {
@@ -60,6 +60,7 @@ fn args(verb: &str) -> [&str; 6] {
 }
 
 async fn go(stage: &Stage<'_>, verb: &str, number: usize, moment: Duration, line: &mut String) -> Result<()> {
+    let _turn = turn().await;
     let home = stage.home(&format!("{verb}-{number}")).await?;
     let deadline = format!("{}={}s", backout_model::names::POLICY_DEADLINE, DEADLINE.as_secs());
     home.admin(&["annotate", "namespace", &home.name, &deadline]).await?.success()?;

@@ -10,7 +10,7 @@ use system_tests::{
     stories::{Home, Snapshot, Stage},
 };
 
-use super::super::{audited, history, next_works, over, printed, told};
+use super::super::{audited, history, next_works, over, printed, told, turn};
 
 struct Case {
     name: &'static str,
@@ -78,6 +78,7 @@ async fn whoever_of_helm_and_backout_is_first_to_roll_back_all_is_as_before() {
 }
 
 async fn race(stage: &Stage<'_>, verb: &str, timeout: &str, line: &mut String) -> Result<()> {
+    let _turn = turn().await;
     let name = format!("race-{verb}-{}", timeout.trim_start_matches("--timeout="));
     let install = verb == "install";
     let home = if install { stage.home(&name).await? } else { installed(stage, &name).await? };
@@ -122,6 +123,7 @@ async fn run(stage: &Stage<'_>, case: &Case) -> Result<String, String> {
 }
 
 async fn go(stage: &Stage<'_>, case: &Case, line: &mut String) -> Result<()> {
+    let _turn = turn().await;
     let install = case.args[0] == "install";
     let home = if install { stage.home(case.name).await? } else { installed(stage, case.name).await? };
     let before = Snapshot::take(&home).await?;

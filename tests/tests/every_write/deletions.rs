@@ -27,6 +27,18 @@ metadata: {name: b, labels: {app: x}}
 data: {key: b}
 ";
 const ONE: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, labels: {app: x}}, data: {key: a}}";
+/// The members of an ApplySet are a release of its name, unless they are said to be of another.
+const SET_OF_TWO: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: a, labels: {backout.dev/release-name: set}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: b, labels: {backout.dev/release-name: set}}
+";
+const SET_OF_ONE: &str =
+    "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, labels: {backout.dev/release-name: set}}}";
 const APPLIED: &[Step] = &[Pipe("apply -f -", TWO)];
 const BOTH: &[&str] = &["Delete ConfigMap/a", "Delete ConfigMap/b"];
 const MAPS: &[&str] = &["ConfigMap/a", "ConfigMap/b"];
@@ -53,9 +65,10 @@ const DELETED: [Case; 11] = [
         .anew(&["ConfigMap/b"]),
     case(
         "apply-set",
-        &[Pipe("apply --prune --applyset=set -f -", TWO)],
-        &[Pipe("apply --prune --applyset=set -f -", ONE)],
+        &[Pipe("apply --prune --applyset=set -f -", SET_OF_TWO)],
+        &[Pipe("apply --prune --applyset=set -f -", SET_OF_ONE)],
     )
+    .of("set")
     .anew(&["ConfigMap/b"]),
     case("background", DEPLOYED, &[Kubectl("delete deployment web")]).recorded(WEB).anew(&["Deployment/web"]),
     case("foreground", DEPLOYED, &[Kubectl("delete deployment web --cascade=foreground")])

@@ -299,7 +299,9 @@ impl<'a> Step<'a> {
     /// Everything up to the cut is committed or rolled back: its records may go.
     pub(super) fn close_interval(&mut self) {
         self.status.healthy_position.clone_from(&self.status.sealed_position);
-        self.status.confirmed.clear();
+        // What is known of later records is the next revision's.
+        let later: Vec<_> = self.seen.after(self.seen.cut()).map(|(entry, _)| entry.name.as_str()).collect();
+        self.status.confirmed.retain(|name| later.contains(&name.as_str()));
         self.status.undone.clear();
         self.wake = Wake::After(Duration::ZERO);
     }

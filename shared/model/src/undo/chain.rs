@@ -158,10 +158,7 @@ impl Chain {
         let is_lost = lost.is_some_and(|pointer| is_dangling(entries, pointer, object));
         // Whose record was made up knows nothing of the pointer either.
         let is_checked = |entry: &Entry| {
-            // A creation is no claim about a state: whether there can have been one is told by the object's age.
-            let is_creation = entry.header.operation == Operation::Create;
-            is_creation
-                || matches!(entry.verified, Some(Verification::Verified | Verification::Unverified(_)))
+            matches!(entry.verified, Some(Verification::Verified | Verification::Unverified(_)))
         };
         let is_dangling =
             is_lost && entries.iter().any(|entry| sees_pointers(entry, object) && is_checked(entry));
@@ -196,11 +193,7 @@ impl Chain {
                         chain.disputed.insert(entry.name.clone());
                         Standing::Pending
                     }
-                    (Standing::Aborted, None)
-                        if is_lost
-                            && sees_pointers(entry, object)
-                            && entry.header.operation != Operation::Create =>
-                    {
+                    (Standing::Aborted, None) if is_lost && sees_pointers(entry, object) => {
                         chain.disputed.insert(entry.name.clone());
                         Standing::Pending
                     }

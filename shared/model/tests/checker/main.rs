@@ -27,7 +27,7 @@ use self::{
         Action, Budget, Event, State,
         Wish::{self, Delete, Fail, Write},
     },
-    world::{FOREVER, World, data},
+    world::{FOREVER, World, data, seconds},
 };
 
 const NOTHING: Budget =
@@ -44,6 +44,8 @@ fn beginning(tracked: bool) -> World {
     } else {
         world.outside_create("ConfigMap", "a", &json!({"data": {"text": "before"}}));
     }
+    // A claim to have made it is told from the truth by its age.
+    world.now += seconds(60);
     world
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use backout_model::{
-    names::RecordName,
+    names::{FIELD_MANAGER, RecordName},
     object::{Image, ObjectKey, Position},
     protocol::Effect,
     release::{Phase, ReleaseStatus},
@@ -239,17 +239,33 @@ impl Truth {
     }
 
     fn expects_all_restored(&mut self, world: &World, old: &ReleaseStatus) {
-        let mut first = BTreeMap::new();
-        for write in self.interval(old).filter(|write| !write.lost) {
-            first.entry(write.key.clone()).or_insert_with(|| write.before.clone());
+        // What nobody can know of need not be undone, and may be.
+        let mut first: BTreeMap<_, (Option<&Committed>, Option<&Committed>)> = BTreeMap::new();
+        for write in self.interval(old) {
+            let (of_all, of_known) = first.entry(write.key.clone()).or_default();
+            of_all.get_or_insert(write);
+            if !write.lost {
+                of_known.get_or_insert(write);
+            }
         }
-        for (key, before) in first {
+        let first: Vec<_> = first
+            .into_iter()
+            .filter_map(|(key, (of_all, of_known))| {
+                Some((key, [of_all?.before.clone(), of_known?.before.clone()]))
+            })
+            .collect();
+        for (key, befores) in first {
             let is_listed =
                 world.status.unrestored.iter().any(|it| it.object.name == key.name && !it.reason.is_empty());
             let goes_on = self.committed.iter().any(|it| it.key == key && Some(it.position) > old.sealed());
             let is_told = is_told_to_go(world, Some(&key), old.sealed());
-            if content(world.objects.get(&key)) != before && !is_listed && !goes_on && !is_told {
-                self.breaks(2, format!("{} is not as it was before", key.name));
+            let now = content(world.objects.get(&key));
+            if !befores.iter().any(|before| is_like(now.as_ref(), before.as_ref()))
+                && !is_listed
+                && !goes_on
+                && !is_told
+            {
+                self.breaks(2, format!("{} is not as it was before, {now:?} of {befores:?}", key.name));
             }
         }
     }
@@ -264,6 +280,20 @@ fn is_told_to_go(world: &World, key: Option<&ObjectKey>, cut: Option<Position>) 
             && Some(entry.position) > cut
             && !world.objects.contains_key(&object.key)
     })
+}
+
+/// Whether an object is as it was. Where a deployer wrote between our restore and the patch that gives the fields back, whose
+/// they were can only be told from before.
+fn is_like(now: Option<&Value>, before: Option<&Value>) -> bool {
+    let is_ours = before.is_some_and(|it| Image(it).managers().any(|manager| manager == FIELD_MANAGER));
+    let without_owners = |object: Option<&Value>| {
+        let mut object = object.cloned();
+        if let Some(metadata) = object.as_mut().and_then(|it| it["metadata"].as_object_mut()) {
+            metadata.remove("managedFields");
+        }
+        object
+    };
+    if is_ours { without_owners(now) == without_owners(before) } else { now == before }
 }
 
 /// Whether one status may come after another: within a revision a decision is not taken back.

@@ -185,13 +185,15 @@ fn a_claim_that_does_not_know_the_pointer_is_verified_before_it_counts() {
 #[test]
 fn a_creation_of_what_was_there_long_before_tells_nothing_of_the_pointer() {
     let live = live("x", "9", Some(&name(8)));
-    for (created, standing, dangling) in
-        [("2026-01-01T00:00:10Z", Claimed, Some(name(8))), ("2026-01-01T00:02:00Z", Aborted, None)]
+    // One of what is new might be true, and is checked.
+    for (created, standing, disputed) in
+        [("2026-01-01T00:00:10Z", Pending, 1), ("2026-01-01T00:02:00Z", Aborted, 0)]
     {
         let mut create = entry(1, Operation::Create, None, None);
         create.created = created.parse().unwrap();
         let chain = Chain::read(&[create], &live, &BTreeSet::new(), Some(&name(8)));
-        assert_eq!((chain.standings, chain.dangling), (vec![standing], dangling), "{created}");
+        assert_eq!((chain.standings, chain.dangling), (vec![standing], None), "{created}");
+        assert_eq!(chain.disputed.len(), disputed, "{created}");
     }
 }
 
