@@ -258,7 +258,9 @@ impl Truth {
             let is_listed =
                 world.status.unrestored.iter().any(|it| it.object.name == key.name && !it.reason.is_empty());
             let goes_on = self.committed.iter().any(|it| it.key == key && Some(it.position) > old.sealed());
-            let is_told = is_told_to_go(world, Some(&key), old.sealed());
+            // Who deletes an object when it is back, or before anybody looks for it, has the last word.
+            let is_told = is_told_to_go(world, Some(&key), old.sealed())
+                || (self.missing && !world.objects.contains_key(&key));
             let now = content(world.objects.get(&key));
             if !befores.iter().any(|before| is_like(now.as_ref(), before.as_ref()))
                 && !is_listed
