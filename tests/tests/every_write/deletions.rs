@@ -27,7 +27,7 @@ metadata: {name: b, labels: {app: x}}
 data: {key: b}
 ";
 const ONE: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, labels: {app: x}}, data: {key: a}}";
-/// The members of an ApplySet are a release of its name, unless they are said to be of another.
+/// The members of an `ApplySet` are a release of its name, unless they are said to be of another.
 const SET_OF_TWO: &str = "
 apiVersion: v1
 kind: ConfigMap
