@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use http::Request;
 use http_body_util::Full;
 use rustls::{ClientConfig, RootCertStore};
@@ -24,27 +24,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 pub use crate::exchange::Answer;
-use crate::{Cluster, certs::Pair, exchange};
-
-/// Makes etcd forget every state but the present one, as the API server has it do with what is older than some minutes.
-pub async fn forget_history(cluster: &Cluster) -> Result<()> {
-    let mut args = cluster.etcd().spec().args.iter().filter_map(|arg| arg.to_str());
-    let url = args.find_map(|arg| arg.strip_prefix("--listen-client-urls=http://"));
-    let address: SocketAddr = url.context("etcd listens nowhere")?.parse()?;
-    let present = etcd(address, "/v3/kv/range", &json!({"key": "AA=="})).await?;
-    let revision = &present["header"]["revision"];
-    etcd(address, "/v3/kv/compaction", &json!({"revision": revision, "physical": true})).await.map(drop)
-}
-
-async fn etcd(address: SocketAddr, path: &str, body: &Value) -> Result<Value> {
-    let request = Request::post(path)
-        .header("host", address.to_string())
-        .header("content-type", "application/json")
-        .body(Full::from(serde_json::to_vec(body)?))?;
-    let answer = exchange::send(TcpStream::connect(address).await?, request).await?;
-    ensure!(answer.status.is_success(), "etcd answers {}: {}", answer.status, answer.text());
-    Ok(serde_json::from_slice(&answer.body)?)
-}
+use crate::{certs::Pair, exchange};
 
 /// Speaks to the webhook directly, without an API server in between.
 #[derive(Clone)]

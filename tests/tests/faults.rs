@@ -109,6 +109,15 @@ async fn is_as_before(home: &Home<'_>, before: &Snapshot, made_anew: &[&str]) {
     assert_eq!(differences, [], "{}\n{}", home.name, home.stage.cluster.keep_for_inspection());
 }
 
+/// The second revision is rolled back whole: the state, the log and the audit log say so.
+async fn goes_back(home: &Home<'_>, before: &Snapshot, made_anew: &[&str]) {
+    let end = ends(home, 2, Phase::RolledBack).await;
+    assert!(end.unrestored.is_empty(), "{end:#?}");
+    is_as_before(home, before, made_anew).await;
+    is_collected(home).await;
+    is_clean(home).await;
+}
+
 /// The watcher wrote nothing in this namespace that breaks a promise.
 async fn is_clean(home: &Home<'_>) {
     let witness = oracle::witness(home.stage.cluster, &["alice", "bob"]).await.unwrap();

@@ -14,10 +14,7 @@ use backout_model::{
 use backout_runtime::api::{ApiError, deadline};
 use futures::{StreamExt as _, future, stream};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{
-    api::core::v1::Namespace,
-    apimachinery::pkg::apis::meta::v1::{APIResource, APIResourceList},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, APIResourceList};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject},
@@ -167,7 +164,8 @@ async fn record(context: &Context, captured: Captured) {
 async fn try_to_record(context: &Context, captured: &Captured) -> Result<(), ApiError> {
     let Captured { header, before, after } = captured;
     let key = &header.release;
-    if !has_opted_in(context, &key.namespace).await?
+    let namespace = context.cluster.namespace(&key.namespace).await?;
+    if !namespace.is_some_and(|namespace| opts_in(&namespace))
         || (header.operation == Operation::Delete && is_rolled_back(context, key).await?)
     {
         return Ok(());
@@ -180,13 +178,6 @@ async fn try_to_record(context: &Context, captured: &Captured) -> Result<(), Api
     context.log.append(&encoded).await?;
     tracing::info!(undo = %draft.name, object = %header.object, release = %key, "captured");
     Ok(())
-}
-
-async fn has_opted_in(context: &Context, namespace: &str) -> Result<bool, ApiError> {
-    let namespaces: Api<Namespace> = Api::all(context.cluster.client());
-    let call = namespaces.get_metadata_opt(namespace);
-    let found = deadline(CALL, format!("GET namespace {namespace}"), call).await?;
-    Ok(found.is_some_and(|found| opts_in(&found)))
 }
 
 /// Whether the release is being rolled back, or was just now: then it is we who delete.

@@ -8,11 +8,12 @@ use backout_model::{
     object::{Image, ObjectRef},
 };
 use backout_runtime::api::{ApiError, Class, deadline};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Client,
+    Api, Client,
     api::{
-        DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
-        PropagationPolicy, VersionMatch,
+        DeleteParams, GetParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams,
+        Preconditions, PropagationPolicy, VersionMatch,
     },
     core::Request,
 };
@@ -75,6 +76,15 @@ impl Cluster {
             .fields(&format!("metadata.name={}", selected(&object.key.name)));
         let list = self.call("LIST", object, requests(object).list(&params)).await?;
         Ok(first(list, object))
+    }
+
+    /// The namespace as it is now, without its spec.
+    pub(crate) async fn namespace(
+        &self,
+        name: &str,
+    ) -> Result<Option<PartialObjectMeta<Namespace>>, ApiError> {
+        let namespaces: Api<Namespace> = Api::all(self.client());
+        deadline(CALL, format!("GET namespace {name}"), namespaces.get_metadata_opt(name)).await
     }
 
     /// What the server answers at a path of its own.

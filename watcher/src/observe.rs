@@ -19,7 +19,6 @@ use backout_model::{
 };
 use backout_runtime::api::{ApiError, Class, deadline};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use serde_json::Value;
 
@@ -123,9 +122,7 @@ async fn policy(
     key: &ReleaseKey,
     release: &Release,
 ) -> Result<(backout_model::release::Policy, Vec<String>), ApiError> {
-    let namespaces: Api<Namespace> = Api::all(context.cluster.client());
-    let call = namespaces.get_metadata_opt(&key.namespace);
-    let namespace = deadline(CALL, format!("GET namespace {}", key.namespace), call).await?;
+    let namespace = context.cluster.namespace(&key.namespace).await?;
     let annotations = namespace.and_then(|namespace| namespace.metadata.annotations).unwrap_or_default();
     Ok(context.policy.resolve(&annotations, &release.spec))
 }

@@ -133,12 +133,8 @@ impl Sweep {
 
     /// Whether the namespace is gone, or does not opt in any more, as the server itself says.
     async fn has_left(&self, namespace: &str) -> bool {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let call = namespaces.get_metadata_opt(namespace);
-        match deadline(CALL, format!("GET namespace {namespace}"), call).await {
-            Ok(found) => !found.is_some_and(|found| opts_in(&found)),
-            Err(_) => false,
-        }
+        let found = self.context.cluster.namespace(namespace).await;
+        found.is_ok_and(|found| !found.is_some_and(|found| opts_in(&found)))
     }
 
     /// Asks the server itself: a cache that has lost a Release must not cost its records.

@@ -9,6 +9,7 @@ use super::case::{
     case, play,
 };
 use super::scene::{ALICE, Scene, patient};
+use super::updates::DEPLOYED;
 
 #[tokio::test]
 async fn each_way_to_delete_an_object_is_recorded_and_the_object_comes_back() {
@@ -82,21 +83,6 @@ const DELETED: [Case; 11] = [
 ];
 
 const WEB: &[&str] = &["Delete Deployment/web"];
-const DEPLOYED: &[Step] = &[Pipe(
-    "apply -f -",
-    "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: web, image: 'registry.example/ready:1'}]}
-",
-)];
-
 async fn collection(scene: &Scene) -> Result<()> {
     let maps = scene.api(ALICE, "ConfigMap").await?;
     let selected = ListParams::default().labels("app=x");

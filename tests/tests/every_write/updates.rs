@@ -152,7 +152,7 @@ spec:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: web, image: 'registry.example/ready:1', env: [{name: A, value: a}]}]}
 ";
-const DEPLOYED: &[Step] = &[Pipe("apply -f -", DEPLOYMENT)];
+pub(super) const DEPLOYED: &[Step] = &[Pipe("apply -f -", DEPLOYMENT)];
 const WEB: &[&str] = &["Update Deployment/web"];
 
 const DEPLOYMENTS: [Case; 8] = [

@@ -15,7 +15,9 @@ use system_tests::{
 };
 
 use super::{
-    super::{PATIENCE, calls, ends, is_as_before, is_clean, is_collected, set, stage, status, trails_of},
+    super::{
+        PATIENCE, calls, ends, goes_back, is_as_before, is_clean, is_collected, set, stage, status, trails_of,
+    },
     deployer::Deployer,
     route::{answer, home_through, json_body, request},
 };
@@ -132,11 +134,7 @@ async fn a_call_that_goes_wrong_refuses_the_write_and_leaves_nothing_behind() {
 
     Deployer::of(&home).await.web("missing").await.unwrap();
     set(&home, &[("settle", "2s")]).await;
-    let end = ends(&home, 2, Phase::RolledBack).await;
-    assert!(end.unrestored.is_empty(), "{end:#?}");
-    is_as_before(&home, &before, &[]).await;
-    is_collected(&home).await;
-    is_clean(&home).await;
+    goes_back(&home, &before, &[]).await;
 }
 
 /// The first call for each object meets its fault; all others pass.

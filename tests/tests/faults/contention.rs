@@ -1,6 +1,6 @@
 //! Many writers of one object, and other webhooks that change what Backout's has seen.
 
-use backout_model::{names, release::Phase};
+use backout_model::names;
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -15,7 +15,7 @@ use system_tests::{
 };
 
 use super::{
-    super::{calls, ends, is_as_before, is_clean, is_collected, set, stage, trails_of},
+    super::{calls, goes_back, set, stage, trails_of},
     deployer::{Deployer, healthy, is_busy, map_name},
     route::{allow, beside, request},
 };
@@ -57,11 +57,7 @@ async fn fifty_writers_of_one_object_leave_one_trail_that_leads_back_before_all_
 
     Deployer::of(&home).await.web("missing").await.unwrap();
     set(&home, &[("settle", "2s")]).await;
-    let end = ends(&home, 2, Phase::RolledBack).await;
-    assert!(end.unrestored.is_empty(), "{end:#?}");
-    is_as_before(&home, &before, &[]).await;
-    is_collected(&home).await;
-    is_clean(&home).await;
+    goes_back(&home, &before, &[]).await;
 }
 
 #[tokio::test]
@@ -104,11 +100,7 @@ async fn changed_beside(name: &str) {
 
     deployer.web("missing").await.unwrap();
     set(&home, &[("settle", "2s")]).await;
-    let end = ends(&home, 2, Phase::RolledBack).await;
-    assert!(end.unrestored.is_empty(), "{end:#?}");
-    is_as_before(&home, &before, &[&format!("ConfigMap/{}", map_name(3))]).await;
-    is_collected(&home).await;
-    is_clean(&home).await;
+    goes_back(&home, &before, &[&format!("ConfigMap/{}", map_name(3))]).await;
 }
 
 /// What the webhook beside changes, unless it is so.

@@ -130,20 +130,13 @@ async fn empty(home: &Home<'_>) {
         }
     }
     let cluster = home.stage.cluster;
-    compact(cluster).await;
+    cluster.forget_history().await.unwrap();
     cluster.etcd_call("/v3/maintenance/defragment", &json!({})).await.unwrap();
     let alarms = cluster.etcd_call("/v3/maintenance/alarm", &json!({ "action": "GET" })).await.unwrap();
     assert_eq!(alarms["alarms"][0]["alarm"], "NOSPACE", "{alarms}");
     let member = &alarms["alarms"][0]["memberID"];
     let disarm = json!({ "action": "DEACTIVATE", "memberID": member, "alarm": "NOSPACE" });
     cluster.etcd_call("/v3/maintenance/alarm", &disarm).await.unwrap();
-}
-
-/// Lets the database forget all that is past.
-pub(crate) async fn compact(cluster: &Cluster) {
-    let answer = cluster.etcd_call("/v3/kv/range", &json!({ "key": "AA==" })).await.unwrap();
-    let compact = json!({ "revision": answer["header"]["revision"], "physical": true });
-    cluster.etcd_call("/v3/kv/compaction", &compact).await.unwrap();
 }
 
 async fn maps(home: &Home<'_>) -> Api<ConfigMap> {

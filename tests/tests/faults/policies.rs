@@ -22,7 +22,7 @@ use system_tests::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{PATIENCE, ends, is_as_before, is_clean, is_collected, set, stage, status},
+    super::{PATIENCE, ends, goes_back, is_as_before, is_clean, is_collected, set, stage, status},
     deployer::{Deployer, healthy, map_name},
 };
 
@@ -103,11 +103,7 @@ async fn a_restore_that_a_policy_refuses_is_told_tried_again_and_done_when_the_p
     assert!(pauses.iter().all(|pause| Some(*pause) >= least.next()), "{pauses:?}");
 
     forget_policy(&home).await;
-    let end = ends(&home, 2, Phase::RolledBack).await;
-    assert!(end.unrestored.is_empty(), "{end:#?}");
-    is_as_before(&home, &before, &[]).await;
-    is_collected(&home).await;
-    is_clean(&home).await;
+    goes_back(&home, &before, &[]).await;
 }
 
 #[tokio::test]
@@ -152,10 +148,7 @@ async fn a_restore_that_a_quota_refuses_is_told_tried_again_and_done_when_there_
     .unwrap();
     stalls(&home, &map_name(1), "exceeded quota").await;
     others.delete("squatter", &DeleteParams::default()).await.unwrap();
-    let end = ends(&home, 2, Phase::RolledBack).await;
-    assert!(end.unrestored.is_empty(), "{end:#?}");
-    is_as_before(&home, &before, &[&format!("ConfigMap/{}", map_name(1))]).await;
-    is_clean(&home).await;
+    goes_back(&home, &before, &[&format!("ConfigMap/{}", map_name(1))]).await;
 }
 
 const FORBIDS_THE_RESTORE: &str =

@@ -88,7 +88,7 @@ mutants! {
         "if self.sealed_for() >= signed(deadline)" => "if (true || self.sealed_for() >= signed(deadline))",
         MODEL "protocol" "each_write_gets_the_whole_time_to_become_ready";
     4, "shared/model/src/undo/chain.rs",
-        "Operation::Delete => !is_undeleted(entry, live)," => "Operation::Delete => true,",
+        "Operation::Delete => !is_there_to_stay(entry, live)," => "Operation::Delete => true,",
         MODEL "lib" "a_deletion_that_came_to_nothing_tells_nothing_of_the_pointer";
     4, "shared/model/src/admission/patch.rs",
         "_ => Patch::of(&[add(\"/metadata/labels\", &wanted())])," => "_ => Patch::of(&[add(\"/metadata/annotations\", &wanted())]),",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backout_model::release::Phase;
-use system_tests::{faults, stories::Snapshot};
+use system_tests::stories::Snapshot;
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -17,7 +17,7 @@ async fn an_upgrade_of_objects_that_are_older_than_the_servers_memory_is_rolled_
     let before = Snapshot::take(&home).await.unwrap();
     // Any write, so that what was written before is not the present state.
     home.admin(&["annotate", "namespace", &home.name, "later=1"]).await.unwrap().success().unwrap();
-    faults::forget_history(stage.cluster).await.unwrap();
+    stage.cluster.forget_history().await.unwrap();
 
     home.kubectl(&["apply", "-f", "./shop-v2.yaml"]).await.unwrap().success().unwrap();
     home.kubectl(&["delete", "service/shop"]).await.unwrap().success().unwrap();

@@ -246,9 +246,9 @@ impl<'a> Write<'a> {
     fn record(self, release: Option<&Release>, knocks: bool) -> Recording<'a> {
         let status = release.and_then(|release| release.status.as_ref());
         let revision = status.map_or(1, crate::release::ReleaseStatus::revision_of_next_write);
-        let begins = !status.and_then(|status| status.phase).is_some_and(Phase::is_undecided);
-        let warning = begins.then(|| Warning::new(&self.release, revision, release));
-        let header = self.header(release, revision, begins);
+        let is_first = !status.and_then(|status| status.phase).is_some_and(Phase::is_undecided);
+        let warning = is_first.then(|| Warning::new(&self.release, revision, release));
+        let header = self.header(release, revision, is_first);
         let before = self.request.old_object.filter(|_| self.old.is_some());
         let after = self.request.object.filter(|_| self.new.is_some());
         let draft = Draft::new(header, before, after);
@@ -261,7 +261,7 @@ impl<'a> Write<'a> {
 
     /// A write that begins a revision leaves open to which incarnation of the release it belongs: the cache may still
     /// hold one that was deleted a moment ago, and to delete a Release is to commit what belongs to it.
-    fn header(&self, release: Option<&Release>, revision: u64, begins: bool) -> Header {
+    fn header(&self, release: Option<&Release>, revision: u64, is_first: bool) -> Header {
         let operation = self.operation();
         let old = self.old.as_ref().map(Sketch::image);
         let text = |field: &str| old.and_then(|old| old.meta(field)).map(str::to_owned);
@@ -282,7 +282,7 @@ impl<'a> Write<'a> {
             undo: old.and_then(Image::undo),
             replicas,
             release: self.release.clone(),
-            release_uid: release.filter(|_| !begins).and_then(|release| release.metadata.uid.clone()),
+            release_uid: release.filter(|_| !is_first).and_then(|release| release.metadata.uid.clone()),
             revision,
             begins: self.begins(),
             captured: false,

@@ -193,10 +193,8 @@ fn cel_is_deployer(deployers: &Deployers) -> String {
 /// That an object without a namespace brings, or brought, the mark of a release in a namespace that may opt in.
 pub(super) fn marked() -> MatchCondition {
     let not_in = list(&[[""].as_slice(), &names::PROTECTED_NAMESPACES].concat());
-    let marks = || mark::MARKS.iter().filter(|mark| mark.names_namespaces());
-    let ways = marks().map(|mark| {
-        format!("[object, oldObject].exists(o, o != null && {})", mark.cel_elsewhere("o", &not_in))
-    });
+    let ways = mark::MARKS.iter().filter_map(|mark| mark.cel_elsewhere("o", &not_in));
+    let ways = ways.map(|way| format!("[object, oldObject].exists(o, o != null && {way})"));
     MatchCondition { name: "marked".to_owned(), expression: ways.collect::<Vec<_>>().join("\n|| ") }
 }
 

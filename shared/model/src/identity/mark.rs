@@ -103,19 +103,16 @@ impl Mark {
         format!("[{name}].exists(name, name != '' && (request.operation != 'UPDATE' || name != {before}))")
     }
 
-    /// Whether the mark can name another namespace than the object's own: the only ones that count where the object
-    /// has none.
-    pub(super) fn names_namespaces(&self) -> bool {
-        !matches!(self.namespace, Namespace::Own)
-    }
-
-    /// In CEL: whether the mark on `object` names a release in a namespace in which there can be one.
-    pub(super) fn cel_elsewhere(&self, object: &str, not_in: &str) -> String {
-        let namespace = match &self.namespace {
-            Namespace::Own => "''".to_owned(),
-            Namespace::At(place) | Namespace::Only(place) => place.cel(object),
-        };
-        format!("({} != '' && !({namespace} in {not_in}))", self.name.cel(object))
+    /// In CEL: whether the mark on `object` names a release in a namespace in which there can be one. `None` if it never
+    /// names one: such a mark does not count where the object has none.
+    pub(super) fn cel_elsewhere(&self, object: &str, not_in: &str) -> Option<String> {
+        match &self.namespace {
+            Namespace::Own => None,
+            Namespace::At(place) | Namespace::Only(place) => {
+                let (name, namespace) = (self.name.cel(object), place.cel(object));
+                Some(format!("({name} != '' && !({namespace} in {not_in}))"))
+            }
+        }
     }
 
     fn always(&self) -> bool {

@@ -155,11 +155,9 @@ impl Chain {
         };
         let disputed: Vec<_> =
             silent.into_iter().filter(|entry| entry.verified.is_none()).filter(tells).collect();
-        let is_lost = lost.is_some_and(|pointer| is_dangling(entries, pointer, object));
+        let is_lost = lost.is_some_and(|pointer| is_unknown(entries, pointer, object));
         // Whose record was made up knows nothing of the pointer either.
-        let is_checked = |entry: &Entry| {
-            matches!(entry.verified, Some(Verification::Verified | Verification::Unverified(_)))
-        };
+        let is_checked = |entry: &Entry| entry.is_verified() || is_beyond_check(entry);
         let is_dangling =
             is_lost && entries.iter().any(|entry| sees_pointers(entry, object) && is_checked(entry));
         let dangling = lost.filter(|_| is_dangling).cloned();
@@ -235,7 +233,7 @@ fn is_beyond_check(entry: &Entry) -> bool {
 }
 
 /// Whether none of the records that could know the pointer does.
-fn is_dangling(entries: &[Entry], pointer: &RecordName, live: Option<&Value>) -> bool {
+fn is_unknown(entries: &[Entry], pointer: &RecordName, live: Option<&Value>) -> bool {
     let known = |entry: &Entry| entry.name == *pointer || entry.header.undo.as_ref() == Some(pointer);
     !entries.iter().any(known) && entries.iter().any(|entry| sees_pointers(entry, live))
 }
@@ -248,7 +246,7 @@ fn sees_pointers(entry: &Entry, live: Option<&Value>) -> bool {
 /// Not a deletion of what is there and stays, which may have seen old labels; nor a creation of what was there before.
 fn is_possible(entry: &Entry, live: Option<&Value>) -> bool {
     match entry.header.operation {
-        Operation::Delete => !is_undeleted(entry, live),
+        Operation::Delete => !is_there_to_stay(entry, live),
         Operation::Create => !live.is_some_and(|object| is_older(object, entry)),
         Operation::Update | Operation::Scale => true,
     }
@@ -261,10 +259,10 @@ fn is_older(object: &Value, entry: &Entry) -> bool {
     age.is_some_and(|age| age > IN_FLIGHT)
 }
 
-/// Whether what a deletion was to delete is there, and stays.
-fn is_undeleted(entry: &Entry, live: Option<&Value>) -> bool {
+/// Whether what a record found is there, and is not on its way out.
+fn is_there_to_stay(entry: &Entry, live: Option<&Value>) -> bool {
     let same = live.filter(|object| Image(object).uid() == entry.header.uid.as_deref());
-    entry.header.operation == Operation::Delete && same.is_some_and(|object| !Image(object).is_terminating())
+    same.is_some_and(|object| !Image(object).is_terminating())
 }
 
 /// The standing of a record whose name no image carries.
