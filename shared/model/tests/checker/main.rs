@@ -123,7 +123,7 @@ fn whatever_happens_while_a_revision_is_rolled_back() {
         (true, all, 2),
         (true, again, 2),
     ];
-    explore(&beginnings, Budget { calls: 1, outside: 1, crashes: 1, races: 1, ..NOTHING }, [2, 5]);
+    explore(&beginnings, Budget { calls: 1, outside: 1, crashes: 1, races: 1, ..NOTHING }, [3, 5]);
 }
 
 #[test]

@@ -227,6 +227,10 @@ impl State {
                     let old = versions.rev().nth(usize::from(now.is_some()))?.1.clone();
                     world.objects.insert(key.clone(), old.as_ref().clone());
                 }
+                if content.is_none() && !world.objects.contains_key(&key) {
+                    // The server says so before it asks anybody.
+                    return None;
+                }
                 let (record, after) = world.admit(kind, name, content);
                 if stale {
                     world.objects.remove(&key);
