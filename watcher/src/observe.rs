@@ -7,7 +7,7 @@ use std::{
 
 use backout_model::{
     health::Live,
-    names::{RecordName, ReleaseKey},
+    names::{self, RecordName, ReleaseKey},
     object::{Image, ObjectKey, ObjectRef, Position},
     protocol::{Observed, Spent},
     release::{Phase, Release, ReleaseStatus},
@@ -19,7 +19,7 @@ use backout_model::{
 };
 use backout_runtime::api::{ApiError, Class, deadline};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use kube::Api;
+use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
 use crate::{
@@ -82,6 +82,7 @@ pub(crate) async fn release(
     let mut observed = Observed {
         uid: found.metadata.uid.clone(),
         generation: found.metadata.generation,
+        request: found.annotations().get(names::REQUEST).cloned(),
         options: backout_model::rollback::Options {
             accept_unverified: policy.accept_unverified,
             ..context.options

@@ -45,6 +45,9 @@ pub const POLICY_ON_UPGRADE_FAILURE: &str = "backout.dev/on-upgrade-failure";
 /// Annotation of a namespace: `true` records, judges and reports, but touches nothing.
 pub const POLICY_SUSPEND: &str = "backout.dev/suspend";
 
+/// Annotation of a Release: what a person asks of it, see [`crate::release::Order`].
+pub const REQUEST: &str = "backout.dev/request";
+
 /// Type of the Secrets that hold undo records.
 pub const RECORD_TYPE: &str = "backout.dev/undo";
 /// Label of a record's Secret: [`PART_HEAD`] or [`PART_PIECE`].

@@ -40,6 +40,8 @@ pub const DEFINITION_REFUSED: &str = "DefinitionRefused";
 pub const DISAPPEARED: &str = "Disappeared";
 /// Nothing failed for certain, but the time is up.
 pub const NOT_READY_IN_TIME: &str = "NotReadyInTime";
+/// A person asked for the rollback.
+pub const BY_HAND: &str = "ByHand";
 /// The client marked its own deploy as failed.
 pub const CLIENT_FAILED: &str = "ClientFailed";
 /// The client stopped in the middle of its deploy.

@@ -20,6 +20,7 @@ mod clock;
 mod decision;
 mod log;
 mod observed;
+mod orders;
 mod report;
 mod restored;
 mod step;

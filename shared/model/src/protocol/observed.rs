@@ -25,6 +25,8 @@ pub struct Observed {
     pub uid: Option<String>,
     /// `metadata.generation` of the Release.
     pub generation: Option<i64>,
+    /// What a person asks of it: the annotation [`crate::names::REQUEST`].
+    pub request: Option<String>,
     /// Its status: what was decided so far.
     pub status: ReleaseStatus,
     /// The policy that holds for it.

@@ -73,6 +73,13 @@ pub(super) fn ended(status: &ReleaseStatus) -> Notice {
             format!("Revision {revision} was rolled back: {objects}. Cause: {cause}")
         }
         (_, Some(held)) => format!("Revision {revision} failed: {cause}. {}", not_rolled_back(held)),
+        _ if status.failure.is_none() => format!("Revision {revision} is held, as was asked: {objects}"),
+        _ if !status.only.is_empty() => {
+            format!(
+                "Of revision {revision}, which failed, {} went back; the rest is held",
+                listed(&status.only)
+            )
+        }
         _ => format!("Revision {revision} failed and is left as it is: {cause}"),
     };
     Notice { about: None, warning: phase != Phase::Healthy, reason: phase.as_str(), message }
@@ -197,7 +204,14 @@ fn message(
         (Phase::RolledBack, _) => rolled_back(status, &cause),
         (Phase::Held, _) => match &status.held {
             Some(held) => format!("{}. It failed: {cause}", not_rolled_back(held)),
-            None => format!("Failed, and held for you to look at: {cause}"),
+            None if status.failure.is_none() => {
+                format!("Held, as was asked: nothing is touched. {NEXT_OF_HELD}")
+            }
+            None if !status.only.is_empty() => format!(
+                "{} went back, as was asked; the rest is held. It failed: {cause}. {NEXT_OF_HELD}",
+                listed(&status.only)
+            ),
+            None => format!("Failed, and held for you to look at: {cause}. {NEXT_OF_HELD}"),
         },
         (Phase::Notified, _) => format!("Failed, and left as it is: {cause}"),
     }
@@ -234,9 +248,27 @@ fn duration(past: &Past) -> Option<i64> {
     Some(SignedDuration::as_secs(&to.duration_since(from)))
 }
 
+/// What to do with a held revision.
+const NEXT_OF_HELD: &str =
+    "To go on: kubectl backout resume (judge it again), kubectl backout rollback, or a new deploy";
+
+/// Some names, in a sentence.
+pub(super) fn listed(names: &[impl std::fmt::Display]) -> String {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => "nothing".to_owned(),
+    }
+}
+
 /// `Deployment shop/web: container …`, without a full stop.
 fn blame(failure: &Failure) -> String {
-    format!("{}: {}", name(&failure.object), failure.message.trim_end_matches('.'))
+    let message = failure.message.trim_end_matches('.');
+    if failure.object.kind.is_empty() {
+        return message.to_owned();
+    }
+    format!("{}: {message}", name(&failure.object))
 }
 
 fn name(object: &Subject) -> String {

@@ -9,7 +9,7 @@ use super::{
     Decision, Effect, Notice, Observed, Wake,
     client::{self, Transaction},
     observed::Watched,
-    report, restored, undoing,
+    orders, report, restored, undoing,
 };
 use crate::{
     health::{self, Judgement, Verdict},
@@ -31,11 +31,14 @@ const JUST_NOW: Duration = Duration::from_secs(2);
 /// Decides what becomes of a release.
 pub fn step(seen: &Observed, now: Timestamp) -> Decision {
     let mut step = Step::new(seen, now);
-    match seen.status.phase {
-        None | Some(Phase::Healthy | Phase::RolledBack | Phase::Held | Phase::Notified) => step.decided(),
-        Some(Phase::Open) => step.open(),
-        Some(Phase::Progressing | Phase::Soaking) => step.judged(),
-        Some(Phase::RollingBack) => undoing::rolling_back(&mut step),
+    // What was asked for is stored before it is done.
+    if !orders::obey(&mut step) {
+        match seen.status.phase {
+            None | Some(Phase::Healthy | Phase::RolledBack | Phase::Held | Phase::Notified) => step.decided(),
+            Some(Phase::Open) => step.open(),
+            Some(Phase::Progressing | Phase::Soaking) => step.judged(),
+            Some(Phase::RollingBack) => undoing::rolling_back(&mut step),
+        }
     }
     step.keep_log();
     step.finish()
@@ -119,6 +122,7 @@ impl<'a> Step<'a> {
             opened_position: Some(boundary.to_string()),
             attempt: Some(self.seen.attempt()),
             fence: self.status.fence.clone(),
+            answer: self.status.answer.clone(),
             conditions: past.conditions.clone(),
             history: past.history.clone(),
             ..ReleaseStatus::default()
@@ -237,19 +241,21 @@ impl<'a> Step<'a> {
         self.notices.push(report::failed(self.seen, &failure));
         self.status.failure = Some(failure);
         match action {
-            Action::Rollback => {
-                if client_waits {
-                    self.status.fence = Some(Fence {
-                        revision: self.status.revision,
-                        user: self.status.author.clone().unwrap_or_default().user,
-                        message: report::fence(&self.status),
-                    });
-                }
-                self.enter(Phase::RollingBack);
-            }
+            Action::Rollback => self.roll_back(client_waits),
             Action::Hold => self.end(Phase::Held),
             Action::Notify => self.end(Phase::Notified),
         }
+    }
+
+    pub(super) fn roll_back(&mut self, client_waits: bool) {
+        if client_waits {
+            self.status.fence = Some(Fence {
+                revision: self.status.revision,
+                user: self.status.author.clone().unwrap_or_default().user,
+                message: report::fence(&self.status),
+            });
+        }
+        self.enter(Phase::RollingBack);
     }
 
     pub(super) fn enter(&mut self, phase: Phase) {

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::SignedDuration;
 
-use super::{Effect, Wake, observed::Refusal, step::Step};
+use super::{Effect, Observed, Wake, observed::Refusal, step::Step};
 use crate::{
     object::ObjectRef,
     release::{Phase, Subject, Unrestored},
-    rollback::{Plan, Restore, Write, plan},
+    rollback::{Plan, Restore, Track, Write, plan},
 };
 
 /// How soon the next wave follows: at once, for each is planned from a fresh look.
@@ -21,7 +21,7 @@ const GIVES_WAY: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) fn rolling_back(step: &mut Step<'_>) {
     let seen = step.seen;
-    let mut plan = plan(&seen.tracks, seen.cut(), &seen.proofs, &seen.schemas, &seen.pods, seen.options);
+    let mut plan = planned(step);
     give_up_owners(&mut plan, &seen.ignored);
     if let Some(why) = &seen.blind {
         // Whether pods keep a workload from going back cannot be told.
@@ -55,6 +55,20 @@ pub(super) fn rolling_back(step: &mut Step<'_>) {
     step.effects.extend(wave.into_iter().cloned().map(Effect::Restore));
 }
 
+/// What is still to be done: of some objects, if only they were asked for.
+fn planned(step: &Step<'_>) -> Plan {
+    let Observed { tracks, proofs, schemas, pods, options, .. } = step.seen;
+    let only = &step.status.only;
+    let is_asked = |track: &&Track| only.is_empty() || only.iter().any(|pick| pick.names(&track.object));
+    plan(tracks.iter().filter(is_asked), step.seen.cut(), proofs, schemas, pods, *options)
+}
+
+/// The rollback is stopped by hand.
+pub(super) fn stop(step: &mut Step<'_>) {
+    let plan = planned(step);
+    halt(step, &plan, Phase::Held);
+}
+
 /// The server drops owners in a version that it does not serve any more, or folds many into one.
 fn give_up_owners(plan: &mut Plan, ignored: &BTreeMap<ObjectRef, String>) {
     let is_ignored = |restore: &mut Restore| match &restore.write {
@@ -77,6 +91,7 @@ fn end(step: &mut Step<'_>, plan: &Plan, left_over: Option<&Unrestored>) {
             step.status.held = Some(first.clone());
             halt(step, plan, Phase::Held);
         }
+        None if !step.status.only.is_empty() => halt(step, plan, Phase::Held),
         None => step.end(Phase::RolledBack),
     }
 }

@@ -1,6 +1,7 @@
 //! The `Release` resource: what its users set, and what the watcher reports and remembers in it.
 
 mod policy;
+mod request;
 mod status;
 
 use kube_core::Duration;
@@ -9,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use policy::{Action, Policy, Problem};
+pub use request::{Answer, LONGEST_REQUEST, Order, Pick};
 pub use status::{
     Attempt, Author, Condition, Failure, Fence, Past, Phase, ReleaseStatus, Subject, Unrestored, condition,
 };

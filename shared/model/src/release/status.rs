@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Answer, Pick};
 use crate::object::{ObjectRef, Position};
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -78,6 +79,12 @@ pub struct ReleaseStatus {
     /// Why the failed revision is not rolled back although the policy says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<Unrestored>,
+    /// The objects that somebody asked to roll back alone: the others are held.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<Pick>,
+    /// The answer to what was asked last by the annotation `backout.dev/request`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
     /// Objects that the rollback could not or should not restore.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unrestored: Vec<Unrestored>,

@@ -106,8 +106,8 @@ pub struct Plan {
 
 /// Plans the rollback of what lies in `tracks` up to `cut`; `proofs` holds the images of the records that it rests on,
 /// `schemas` tells which of their lists are merged by key, `pods` are those of the namespaces concerned.
-pub fn plan(
-    tracks: &[Track],
+pub fn plan<'a>(
+    tracks: impl IntoIterator<Item = &'a Track>,
     cut: Position,
     proofs: &BTreeMap<RecordName, Proof>,
     schemas: &Schemas,

@@ -10,6 +10,7 @@
 mod claims;
 mod faults;
 mod life;
+mod orders;
 mod others;
 mod props;
 mod world;

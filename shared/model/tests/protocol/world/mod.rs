@@ -60,6 +60,8 @@ pub(crate) struct World {
     /// Whether what it stored makes it look again at once, as a watch does.
     pub(crate) echo: bool,
     pub(crate) generation: i64,
+    /// What a person asks for.
+    pub(crate) request: Option<&'static str>,
     pub(crate) pods: Vec<Value>,
     pub(crate) options: Options,
     /// Objects that the server does not show to the watcher.
@@ -107,6 +109,7 @@ impl World {
             patience: 20_000,
             echo: false,
             generation: 1,
+            request: None,
             pods: Vec::new(),
             options: Options::default(),
             unreadable: BTreeSet::new(),

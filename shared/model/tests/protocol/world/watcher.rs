@@ -83,6 +83,7 @@ impl World {
         Observed {
             uid: Some("release".to_owned()),
             generation: Some(self.generation),
+            request: self.request.map(str::to_owned),
             options: Options { accept_unverified: self.policy.accept_unverified, ..self.options },
             pods: self.pods.clone(),
             ignored: self.ignored.clone(),

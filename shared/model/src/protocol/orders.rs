@@ -1,0 +1,130 @@
+//! What a person asks for by hand.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Notice, client, report, step::Step, undoing};
+use crate::{
+    health::reasons,
+    release::{Answer, Failure, LONGEST_REQUEST, Order, Phase, Pick},
+};
+
+/// Answers the request of the Release, if it is a new one; whether that changes what happens next.
+pub(super) fn obey(step: &mut Step<'_>) -> bool {
+    let Some(request) = step.seen.request.as_deref() else { return false };
+    let request = &request[..request.floor_char_boundary(LONGEST_REQUEST)];
+    if step.status.answer.as_ref().is_some_and(|answer| answer.request == request) {
+        return false;
+    }
+    let order: Result<Order, _> = request.parse();
+    let is_look = order == Ok(Order::Look);
+    let before = step.status.phase;
+    let outcome = order.and_then(|order| carry_out(step, order));
+    let refused = outcome.is_err();
+    let message = outcome.unwrap_or_else(|why| why);
+    if !is_look {
+        let reason = if refused { "RequestRefused" } else { "Requested" };
+        let message = format!("Asked to {}: {message}", request.split(" id=").next().unwrap_or_default());
+        step.notices.insert(0, Notice { about: None, warning: refused, reason, message });
+    }
+    step.status.answer = Some(Answer { request: request.to_owned(), refused, message });
+    step.status.phase != before
+}
+
+fn carry_out(step: &mut Step<'_>, order: Order) -> Result<String, String> {
+    match order {
+        Order::Look => Ok("looked".to_owned()),
+        Order::Hold => hold(step),
+        Order::Resume => resume(step),
+        Order::Rollback { only, to } => roll_back(step, only, to),
+    }
+}
+
+fn hold(step: &mut Step<'_>) -> Result<String, String> {
+    let revision = step.status.revision;
+    match step.status.phase {
+        Some(phase) if phase.is_undecided() => {
+            seal(step);
+            step.end(Phase::Held);
+        }
+        Some(Phase::RollingBack) => undoing::stop(step),
+        _ => return Err(nothing("to hold", step)),
+    }
+    Ok(format!("revision {revision} is left as it is, whatever becomes of it"))
+}
+
+fn resume(step: &mut Step<'_>) -> Result<String, String> {
+    if !matches!(step.status.phase, Some(Phase::Held | Phase::Notified)) {
+        return Err(nothing("to resume", step));
+    }
+    let status = &mut step.status;
+    status.sealed_at = Some(Time(step.now));
+    status.frozen_seconds = 0;
+    status.ready_since = None;
+    status.decided_at = None;
+    status.failure = None;
+    status.held = None;
+    status.only.clear();
+    status.unrestored.clear();
+    step.enter(Phase::Progressing);
+    step.wake = super::Wake::After(std::time::Duration::ZERO);
+    Ok(format!("revision {} is judged again", step.status.revision))
+}
+
+fn roll_back(step: &mut Step<'_>, only: Vec<Pick>, to: Option<u64>) -> Result<String, String> {
+    let revision = step.status.revision;
+    if to.is_some_and(|to| Some(to) != step.status.healthy_revision) {
+        return Err("only the state before the current revision is kept".to_owned());
+    }
+    if step.seen.policy.suspend {
+        return Err("the release is suspended: set suspend to false first".to_owned());
+    }
+    let is_held = matches!(step.status.phase, Some(Phase::Held | Phase::Notified));
+    if !is_held && !step.status.phase.is_some_and(Phase::is_undecided) {
+        return Err(nothing("to roll back", step));
+    }
+    known(step, &only)?;
+    if !is_held {
+        seal(step);
+    }
+    step.status.failure.get_or_insert_with(|| Failure {
+        reason: reasons::BY_HAND.to_owned(),
+        message: "somebody asked for it".to_owned(),
+        ..Failure::default()
+    });
+    step.status.held = None;
+    let opened = step.status.opened();
+    let client_waits = client::transaction(&step.seen.tracks, opened) == client::Transaction::Pending;
+    let message = match only.as_slice() {
+        [] => format!("revision {revision} is rolled back"),
+        _ => format!("of revision {revision} {} go back, the rest is held", report::listed(&only)),
+    };
+    step.status.only = only;
+    step.roll_back(client_waits);
+    Ok(message)
+}
+
+/// All that was written before the request is of the revision.
+fn seal(step: &mut Step<'_>) {
+    step.status.sealed_position = Some(step.seen.cut.to_string());
+    step.status.sealed_at = Some(Time(step.now));
+}
+
+/// Each pick must name an object of the revision.
+fn known(step: &Step<'_>, only: &[Pick]) -> Result<(), String> {
+    let objects = || step.seen.tracks.iter().map(|track| &track.object);
+    match only.iter().find(|pick| !objects().any(|object| pick.names(object))) {
+        None => Ok(()),
+        Some(pick) => {
+            let there: Vec<_> =
+                objects().take(20).map(|object| format!("{}/{}", object.kind, object.key.name)).collect();
+            Err(format!("there is no {pick} in the revision, which wrote {}", report::listed(&there)))
+        }
+    }
+}
+
+fn nothing(to_do: &str, step: &Step<'_>) -> String {
+    match step.status.phase {
+        Some(phase) => format!("there is nothing {to_do}: revision {} is {phase:?}", step.status.revision),
+        None => format!("there is nothing {to_do}: nothing was deployed yet"),
+    }
+}
