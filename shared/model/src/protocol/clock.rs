@@ -9,7 +9,10 @@ use super::{
     observed::Watched,
     step::{Step, signed},
 };
-use crate::health::{self, Verdict};
+use crate::{
+    health::{self, Verdict},
+    release::{Phase, ReleaseStatus},
+};
 
 /// An observation this much later than the one before counts as a time in which nothing was observed.
 pub const BLIND_AFTER: Duration = Duration::from_secs(30);
@@ -61,6 +64,21 @@ impl Step<'_> {
         if let Some(since) = &mut self.status.ready_since {
             since.0 += SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Tells when the health window ends, one way or the other.
+    pub(super) fn tell_window(&mut self) {
+        let after = |since: &Option<Time>, time: Duration, frozen: u64| {
+            let time = signed(time) + signed(Duration::from_secs(frozen));
+            since.as_ref().and_then(|since| Some(Time(since.0.checked_add(time).ok()?)))
+        };
+        let ReleaseStatus { sealed_at, ready_since, frozen_seconds, .. } = &self.status;
+        let policy = &self.seen.policy;
+        (self.status.deadline_at, self.status.soaked_at) = match self.status.phase {
+            Some(Phase::Progressing) => (after(sealed_at, policy.deadline, *frozen_seconds), None),
+            Some(Phase::Soaking) => (None, after(ready_since, policy.soak, 0)),
+            _ => (None, None),
+        };
     }
 
     /// How long the revision has been observed since it was cut.

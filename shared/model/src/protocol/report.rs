@@ -4,9 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Notice, Observed};
 use crate::{
-    health::{Judgement, Verdict, reasons},
+    health::{Judgement, Status, Verdict, reasons},
     object::ObjectRef,
-    release::{Failure, Past, Phase, ReleaseStatus, Subject, Unrestored, condition},
+    release::{Failure, Past, Phase, ReleaseStatus, Standing, Subject, Unrestored, condition},
     undo::chain::Entry,
 };
 
@@ -130,7 +130,7 @@ pub(super) fn bounded(list: impl Iterator<Item = Unrestored>) -> Vec<Unrestored>
     let more = all.len().saturating_sub(LISTED);
     all.truncate(LISTED);
     for Unrestored { reason, .. } in &mut all {
-        reason.truncate(reason.floor_char_boundary(LONGEST));
+        *reason = short(std::mem::take(reason));
     }
     if more > 0 {
         all.push(Unrestored { object: Subject::default(), reason: format!("and {more} more") });
@@ -160,6 +160,9 @@ pub(super) fn summarize(
     let held_up =
         held_up.filter(|_| phase == Phase::RollingBack && now.duration_since(decided) >= STALLED_AFTER);
     status.message = message(status, phase, judgement, held_up);
+    if let Some(judgement) = judgement {
+        status.objects = standings(judgement);
+    }
     let failed = matches!(phase, Phase::RolledBack | Phase::Held | Phase::Notified);
     let reconciling = phase.is_undecided() || (phase == Phase::RollingBack && held_up.is_none());
     let reason = phase.as_str();
@@ -172,6 +175,23 @@ pub(super) fn summarize(
     ] {
         condition(&mut status.conditions, type_, is, reason, &message, generation, now);
     }
+}
+
+/// Where each object stands, the ones that are not ready first.
+fn standings(judgement: &Judgement) -> Vec<Standing> {
+    let mut objects: Vec<_> = judgement.objects.iter().collect();
+    objects.sort_by_key(|(_, status)| status.is_ready());
+    let standing = |(object, status): &(ObjectRef, Status)| Standing {
+        object: Subject::from(object),
+        state: status.word().to_owned(),
+        message: if status.is_ready() { String::new() } else { short(status.message().to_owned()) },
+    };
+    objects.into_iter().take(LISTED).map(standing).collect()
+}
+
+fn short(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST));
+    text
 }
 
 fn message(

@@ -315,6 +315,7 @@ impl<'a> Step<'a> {
     fn finish(mut self) -> Decision {
         self.status.observed_generation = self.seen.generation;
         self.status.problems = report::problems(self.seen);
+        self.tell_window();
         report::summarize(&mut self.status, self.judgement.as_ref(), self.held_up.as_ref(), self.now);
         Decision {
             status: self.status,

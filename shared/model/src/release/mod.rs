@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 pub use policy::{Action, Policy, Problem};
 pub use request::{Answer, LONGEST_REQUEST, Order, Pick};
 pub use status::{
-    Attempt, Author, Condition, Failure, Fence, Past, Phase, ReleaseStatus, Subject, Unrestored, condition,
+    Attempt, Author, Condition, Failure, Fence, Past, Phase, ReleaseStatus, Standing, Subject, Unrestored,
+    condition,
 };
 
 /// Policy of one release. A field left out is taken from the namespace's annotations, then from the watcher's flags.

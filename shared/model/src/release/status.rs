@@ -68,6 +68,15 @@ pub struct ReleaseStatus {
     pub decided_at: Option<Time>,
     /// How many of the judged objects are ready, such as `5/7`; after a rollback, of those that were restored.
     pub ready: String,
+    /// The judged objects, the ones that are not ready first; only so many of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<Standing>,
+    /// When the current revision fails if it is not ready by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<Time>,
+    /// When the current revision is healthy if all stays as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soaked_at: Option<Time>,
     /// One line for people: what is going on, or what happened and what to do next.
     pub message: String,
     /// Why the current revision failed.
@@ -226,6 +235,19 @@ impl From<&ObjectRef> for Subject {
             name: object.key.name.clone(),
         }
     }
+}
+
+/// Where an object of the revision stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Standing {
+    /// The object.
+    pub object: Subject,
+    /// One word: `Ready`, `Gone`, `Suspended`, `InProgress`, `Failed`, `Terminating` or `Unknown`.
+    pub state: String,
+    /// What is missing, in a sentence.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }
 
 /// Why a revision failed.

@@ -53,6 +53,9 @@ fn essence(status: &ReleaseStatus) -> ReleaseStatus {
         conditions: Vec::new(),
         history: Vec::new(),
         problems: Vec::new(),
+        objects: Vec::new(),
+        deadline_at: None,
+        soaked_at: None,
         failure: status.failure.as_ref().map(|_| backout_model::release::Failure::default()),
         ..status.clone()
     }

@@ -53,6 +53,19 @@ impl Status {
         matches!(self, Self::Current | Self::Gone | Self::Suspended)
     }
 
+    /// The status in a word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Current => "Ready",
+            Self::Gone => "Gone",
+            Self::Suspended => "Suspended",
+            Self::Terminating => "Terminating",
+            Self::InProgress { .. } => "InProgress",
+            Self::Failed { .. } => "Failed",
+            Self::Unknown { .. } => "Unknown",
+        }
+    }
+
     /// What is missing, in a sentence.
     pub fn message(&self) -> &str {
         match self {
