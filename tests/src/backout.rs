@@ -5,6 +5,7 @@ mod manifests;
 mod metrics;
 
 use std::{
+    env,
     ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -29,6 +30,7 @@ use crate::{
     faults::AdmissionClient,
     namespace::TestNamespace,
     process::{Process, Spec},
+    tools::Output,
     wait::eventually,
 };
 
@@ -125,6 +127,19 @@ impl Backout {
         backout.wait_ready().await?;
         backout.wait_called(cluster).await?;
         Ok(backout)
+    }
+
+    /// `kubectl backout` as this user, in this namespace.
+    pub async fn plugin(&self, cluster: &Cluster, user: User<'_>, ns: &str, args: &[&str]) -> Result<Output> {
+        let args = [&["backout"], args, &["-n", ns]].concat();
+        cluster.kubectl().user(user).env("PATH", self.path()?).run(&args).await
+    }
+
+    /// Where the plugin, and what completes it, are found.
+    pub fn path(&self) -> Result<PathBuf> {
+        let own = [self.binaries.plugins.clone(), binaries::workspace_root().join("cli")];
+        let system = env::var_os("PATH").unwrap_or_default();
+        Ok(env::join_paths(own.into_iter().chain(env::split_paths(&system)))?.into())
     }
 
     /// The webhook's process.

@@ -11,15 +11,17 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{components::progress, process};
 
-/// The two executables.
+/// The executables.
 #[derive(Clone, Debug)]
 pub(super) struct Binaries {
     pub(super) webhook: PathBuf,
     pub(super) watcher: PathBuf,
+    /// The folder of `kubectl-backout`.
+    pub(super) plugins: PathBuf,
 }
 
 impl Binaries {
-    /// Builds both, or takes them from `BACKOUT_BIN_DIR`.
+    /// Builds them, or takes them from `BACKOUT_BIN_DIR`.
     pub(super) fn build() -> Result<Self> {
         let dir = match env::var_os("BACKOUT_BIN_DIR") {
             Some(dir) => PathBuf::from(dir),
@@ -30,26 +32,23 @@ impl Binaries {
             ensure!(path.is_file(), "there is no {}", path.display());
             Ok(path)
         };
-        Ok(Self { webhook: binary("backout-webhook")?, watcher: binary("backout-watcher")? })
+        binary("kubectl-backout")?;
+        let (webhook, watcher) = (binary("backout-webhook")?, binary("backout-watcher")?);
+        Ok(Self { webhook, watcher, plugins: dir })
     }
 }
 
 fn build_with_cargo() -> Result<PathBuf> {
-    progress("building the webhook and the watcher …\n");
+    progress("building the webhook, the watcher and the plugin …\n");
     let profile_dir = profile_dir()?;
     let target_dir = profile_dir.parent().context("a profile's folder lies in the target folder")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = process::guarded(Path::new(&cargo), None)?;
-    // With this package as a third one all dependencies have the features that they were built with before.
+    // With this package among them all dependencies have the features that they were built with before.
     command.args(["build", "--quiet", "--bins"]);
-    command.args([
-        "--package",
-        "backout-webhook",
-        "--package",
-        "backout-watcher",
-        "--package",
-        "system-tests",
-    ]);
+    for package in ["backout-webhook", "backout-watcher", "backout-cli", "system-tests"] {
+        command.args(["--package", package]);
+    }
     command.arg("--target-dir").arg(target_dir);
     if profile_dir.file_name() == Some(OsStr::new("release")) {
         command.arg("--release");
@@ -59,7 +58,7 @@ fn build_with_cargo() -> Result<PathBuf> {
     let mut child = command.spawn()?;
     let _kept_open_while_we_live = child.stdin.take();
     let status = child.wait()?;
-    ensure!(status.success(), "building the webhook and the watcher failed ({status}), see above");
+    ensure!(status.success(), "building Backout failed ({status}), see above");
     Ok(profile_dir)
 }
 

@@ -1,0 +1,73 @@
+//! What people do by hand.
+
+use backout_model::release::Phase;
+
+use crate::*;
+
+async fn answer(home: &Home<'_>, args: &[&str]) -> String {
+    let output = alice(home, args).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    output.stdout
+}
+
+async fn ended(home: &Home<'_>, revision: u64, phase: Phase) {
+    let release = home.end_of(&home.name, revision, PATIENCE).await.unwrap();
+    assert_eq!(release.status.as_ref().unwrap().phase, Some(phase), "{:#?}", release.status);
+}
+
+#[tokio::test]
+async fn of_a_held_revision_one_object_goes_back_and_then_the_rest() {
+    let stage = stage().await;
+    let home = home(&stage, "only", "Hold").await;
+    apply(&home, BAD, "bye").await;
+    ended(&home, 2, Phase::Held).await;
+    assert_eq!((image(&home).await.as_str(), greeting(&home).await.as_str()), (BAD, "bye"));
+
+    let told = answer(&home, &["rollback", "--only", "configmap/web"]).await;
+    assert!(told.contains("of revision 2 configmap/web go back, the rest is held"), "{told}");
+    ended(&home, 2, Phase::Held).await;
+    assert_eq!((image(&home).await.as_str(), greeting(&home).await.as_str()), (BAD, "hello"));
+
+    let told = answer(&home, &["rollback"]).await;
+    assert!(told.contains("revision 2 is rolled back"), "{told}");
+    ended(&home, 2, Phase::RolledBack).await;
+    assert_eq!((image(&home).await.as_str(), greeting(&home).await.as_str()), (GOOD, "hello"));
+}
+
+#[tokio::test]
+async fn what_was_mended_in_place_is_healthy_once_it_is_judged_again() {
+    let stage = stage().await;
+    let home = home(&stage, "resume", "Hold").await;
+    apply(&home, BAD, "bye").await;
+    ended(&home, 2, Phase::Held).await;
+    let told = answer(&home, &["resume"]).await;
+    assert!(told.contains("revision 2 is judged again"), "{told}");
+    ended(&home, 2, Phase::Held).await;
+    let patch = format!(
+        r#"{{"spec":{{"template":{{"spec":{{"containers":[{{"name":"web","image":"{GOOD}"}}]}}}}}}}}"#
+    );
+    home.kubectl(&["patch", "deployment", "web", "-p", &patch]).await.unwrap().success().unwrap();
+    ended(&home, 3, Phase::Healthy).await;
+    let output = alice(&home, &["resume"]).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        output.stderr.contains("refused: there is nothing to resume: revision 3 is Healthy"),
+        "{output:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_revision_that_is_held_in_time_is_not_rolled_back_and_a_rollback_by_hand_undoes_it() {
+    let stage = stage().await;
+    let home = home(&stage, "hold", "Rollback").await;
+    apply(&home, GOOD, "bye").await;
+    let told = answer(&home, &["hold"]).await;
+    assert!(told.contains("revision 2 is left as it is"), "{told}");
+    ended(&home, 2, Phase::Held).await;
+    assert_eq!(greeting(&home).await, "bye");
+    answer(&home, &["rollback"]).await;
+    ended(&home, 2, Phase::RolledBack).await;
+    assert_eq!(greeting(&home).await, "hello");
+    let release = home.release(&home.name).await.unwrap();
+    assert_eq!(release.status.unwrap().failure.unwrap().reason, "ByHand");
+}
