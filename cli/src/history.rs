@@ -41,6 +41,11 @@ fn lines(release: &Release, now: Timestamp) -> Vec<String> {
     render::table(&rows)
 }
 
+fn outcome(past: &Past) -> String {
+    let outcome = past.outcome.as_str();
+    if past.undone { format!("{outcome}, undone later") } else { outcome.to_owned() }
+}
+
 fn row(past: &Past, home: &str, now: Timestamp) -> Vec<String> {
     let took = past.opened_at.as_ref().zip(past.ended_at.as_ref());
     let took =
@@ -51,7 +56,7 @@ fn row(past: &Past, home: &str, now: Timestamp) -> Vec<String> {
     });
     vec![
         past.revision.to_string(),
-        past.outcome.as_str().to_owned(),
+        outcome(past),
         render::ago(past.ended_at.as_ref(), now),
         took.unwrap_or_default(),
         past.objects.to_string(),

@@ -36,6 +36,8 @@ fn find(release: &Release, revision: Option<u64>) -> anyhow::Result<Past> {
         return Ok(Past {
             revision: status.revision,
             outcome: Phase::RollingBack,
+            pack: None,
+            undone: false,
             author: status.author.unwrap_or_default(),
             objects: 0,
             opened_at: status.opened_at,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 use system_tests::{
     Output, User,
-    stories::{Home, Quiet, Stage},
+    stories::{Home, Stage},
 };
 
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -20,8 +20,7 @@ const GOOD: &str = "registry.example/ready:1";
 const BAD: &str = "registry.example/missing:2";
 
 async fn stage() -> Stage<'static> {
-    let (cluster, backout) = system_tests::Backout::shared().unwrap();
-    Stage { cluster, backout, tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) }
+    Stage::shared().await.unwrap()
 }
 
 /// A namespace with a healthy release in it, whose next revisions are held when they fail.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use backout_model::{
     health::Live,
-    names,
+    names::{self, ReleaseKey},
     object::{Image, ObjectRef},
+    release::Release,
 };
 use backout_runtime::api::{ApiError, Class, deadline};
 use k8s_openapi::api::core::v1::Namespace;
@@ -76,6 +77,12 @@ impl Cluster {
             .fields(&format!("metadata.name={}", selected(&object.key.name)));
         let list = self.call("LIST", object, requests(object).list(&params)).await?;
         Ok(first(list, object))
+    }
+
+    /// A Release as it is now.
+    pub(crate) async fn release(&self, key: &ReleaseKey) -> Result<Release, ApiError> {
+        let releases: Api<Release> = Api::namespaced(self.client(), &key.namespace);
+        deadline(CALL, format!("GET Release {key}"), releases.get(key.name.as_str())).await
     }
 
     /// The namespace as it is now, without its spec.

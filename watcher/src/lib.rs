@@ -11,6 +11,7 @@ mod events;
 mod memory;
 mod metrics;
 mod observe;
+mod packs;
 mod perform;
 mod reconcile;
 mod records;

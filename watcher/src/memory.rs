@@ -10,9 +10,10 @@ use backout_model::{
     health::Sightings,
     names::{RecordName, ReleaseKey},
     object::{ObjectRef, Position},
-    protocol::{BLIND_AFTER, Observed, Refusal, Watched},
+    protocol::{BLIND_AFTER, Observed, Pack, Refusal, Watched},
     release::ReleaseStatus,
     rollback::Proof,
+    undo::{Record, chain::Entry},
 };
 use serde_json::Value;
 
@@ -44,6 +45,10 @@ pub(crate) struct Memory {
     pub(crate) sightings: Sightings,
     /// The state of objects before the revision, without data.
     pub(crate) baselines: BTreeMap<RecordName, Value>,
+    /// What is kept of the current revision, and at which cut.
+    packed: Option<(Option<String>, Pack)>,
+    /// What was kept of the revisions after the one that is asked for.
+    pub(crate) unpacked: Option<(u64, Vec<(Entry, Record)>)>,
     /// Images read for a rollback under way.
     pub(crate) proofs: BTreeMap<RecordName, Proof>,
     /// Restores that the server refused.
@@ -142,6 +147,22 @@ impl Memory {
             sealed: sealed.map(|since| now.duration_since(since)),
             ready: Some(self.ready.map_or(Duration::ZERO, |since| now.duration_since(since))),
         }
+    }
+
+    /// Whether what the current revision changed is kept.
+    pub(crate) fn pack(&self, status: &ReleaseStatus) -> Pack {
+        let packed = self.packed.as_ref().filter(|(sealed, _)| *sealed == status.sealed_position);
+        packed.map_or(Pack::Wanted, |(_, pack)| pack.clone())
+    }
+
+    /// Whether a record is one of those in [`Self::unpacked`].
+    pub(crate) fn is_unpacked(&self, record: &RecordName) -> bool {
+        self.unpacked.iter().flat_map(|(_, unpacked)| unpacked).any(|(entry, _)| entry.name == *record)
+    }
+
+    /// Notes what became of keeping it.
+    pub(crate) fn packed(&mut self, status: &ReleaseStatus, pack: Pack) {
+        self.packed = Some((status.sealed_position.clone(), pack));
     }
 
     /// Notes what was decided.

@@ -1,6 +1,6 @@
 //! What the watcher counts.
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
 /// The watcher's metrics. Label values are words of the code, never of the cluster.
 #[derive(Clone)]
@@ -13,6 +13,8 @@ pub(crate) struct Metrics {
     pub(crate) verifications: IntCounterVec,
     /// Records collected, by outcome.
     pub(crate) collected: IntCounterVec,
+    /// What is kept of healthy revisions, in bytes, as of the last count.
+    pub(crate) kept_bytes: IntGauge,
     /// Looks at a release that ended with an error, by its class.
     pub(crate) errors: IntCounterVec,
     /// Time of one look at a release, with what was decided and done.
@@ -31,7 +33,10 @@ impl Metrics {
                 .buckets(vec![0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]),
         )?;
         registry.register(Box::new(seconds.clone()))?;
+        let kept = IntGauge::new("backout_history_bytes", "Size of what is kept of healthy revisions.")?;
+        registry.register(Box::new(kept.clone()))?;
         Ok(Self {
+            kept_bytes: kept,
             phases: counter("backout_release_phases_total", "Phases that revisions entered.", &["phase"])?,
             restores: counter("backout_restores_total", "Restoring writes.", &["verb", "outcome"])?,
             verifications: counter(

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use backout_model::{
@@ -17,20 +17,20 @@ use backout_model::{
         chain::{self, Chain, Entry, Verification},
     },
 };
-use backout_runtime::api::{ApiError, Class, deadline};
+use backout_runtime::api::{ApiError, Class};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
 use serde_json::Value;
 
 use crate::{
     context::Context,
     memory::Memory,
+    packs,
     records::{Links, unreadable},
     verify::verify,
     weed::weed,
 };
 
-const CALL: Duration = Duration::from_secs(10);
 /// Reads side by side for one release.
 const PARALLEL: usize = 16;
 
@@ -50,8 +50,7 @@ pub(crate) async fn release(
     key: &ReleaseKey,
     memory: &mut Memory,
 ) -> Result<Sight, ApiError> {
-    let releases: Api<Release> = Api::namespaced(context.cluster.client(), &key.namespace);
-    let found = match deadline(CALL, format!("GET Release {key}"), releases.get(key.name.as_str())).await {
+    let found = match context.cluster.release(key).await {
         Ok(found) if found.metadata.deletion_timestamp.is_none() => found,
         Ok(_) => return Ok(Sight::Gone),
         Err(error) if error.is(Class::NotFound) => return Ok(Sight::Gone),
@@ -65,7 +64,10 @@ pub(crate) async fn release(
     let (entries, spent): (Vec<_>, Vec<_>) =
         log.entries.into_iter().partition(|entry| entry.position > status.healthy());
     let newest = entries.last().map(|entry| entry.position).unwrap_or_default();
-    let Some(mut tracks) = tracks(context, key, entries, log.cut, &status).await? else {
+    let lost = unpack(context, &status, memory).await?;
+    let unpacked = memory.unpacked.iter().flat_map(|(_, unpacked)| unpacked.iter());
+    let entries = unpacked.map(|(entry, _)| entry.clone()).chain(entries).collect();
+    let Some(mut tracks) = tracks(context, key, entries, log.cut, &status, memory).await? else {
         return Ok(Sight::Outdated);
     };
     problems.extend(weed(context, &mut tracks, memory).await?);
@@ -94,6 +96,8 @@ pub(crate) async fn release(
         cut: log.cut,
         quiet,
         watched,
+        pack: memory.pack(&status),
+        blind: lost,
         refusals: memory.refusals(now),
         ignored: memory.ignored.clone(),
         since_last: memory.observed.map(|last| now.duration_since(last)),
@@ -117,6 +121,25 @@ pub(crate) async fn release(
     Ok(Sight::Release(Box::new((found, observed))))
 }
 
+/// Has what is to be undone beside the log in memory; or tells why that cannot be.
+async fn unpack(
+    context: &Context,
+    status: &ReleaseStatus,
+    memory: &mut Memory,
+) -> Result<Option<String>, ApiError> {
+    if memory.unpacked.as_ref().map(|(to, _)| *to) == status.to {
+        return Ok(None);
+    }
+    memory.unpacked = None;
+    Ok(match packs::unpack(context, status).await? {
+        Ok(unpacked) => {
+            memory.unpacked = status.to.map(|to| (to, unpacked));
+            None
+        }
+        Err(why) => Some(why),
+    })
+}
+
 /// What is asked of a release now: a cache may not have heard that it is to be left alone.
 async fn policy(
     context: &Context,
@@ -135,11 +158,14 @@ async fn tracks(
     entries: Vec<Entry>,
     cut: Position,
     status: &ReleaseStatus,
+    memory: &Memory,
 ) -> Result<Option<Vec<Track>>, ApiError> {
     let groups = chain::by_object(&entries, &RecordName::parse_all(&status.undone))
         .into_iter()
         .filter_map(|((key, _), entries)| Some((object(key, &entries)?, entries)));
-    let noted = &RecordName::parse_all(&status.confirmed);
+    let mut noted = RecordName::parse_all(&status.confirmed);
+    noted.extend(memory.unpacked.iter().flat_map(|(_, all)| all.iter().map(|(entry, _)| entry.name.clone())));
+    let noted = &noted;
     let tracks: Vec<_> =
         stream::iter(groups.map(|(object, entries)| track(context, release, object, entries, cut, noted)))
             .buffered(PARALLEL)
@@ -278,6 +304,10 @@ const DATA_ONLY: [&str; 3] = ["ConfigMap", "Secret", "ServiceAccount"];
 /// Reads and verifies the images that the rollback rests on.
 async fn proofs(context: &Context, observed: &mut Observed, memory: &mut Memory) {
     observed.proofs = std::mem::take(&mut memory.proofs);
+    let unpacked = memory.unpacked.iter().flat_map(|(_, unpacked)| unpacked.iter());
+    observed
+        .proofs
+        .extend(unpacked.map(|(entry, record)| (entry.name.clone(), Proof::Verified(record.clone()))));
     let missing: Vec<_> = observed.unproven().cloned().collect();
     let read: Vec<_> = stream::iter(missing)
         .map(|entry| async move {

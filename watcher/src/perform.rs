@@ -8,7 +8,7 @@ use std::{
 use backout_model::{
     names::{RecordName, ReleaseKey},
     object::ObjectRef,
-    protocol::{Decision, Effect, Notice, Observed, Spent},
+    protocol::{Decision, Effect, Notice, Observed, Pack, Spent},
     release::Release,
     rollback::{Restore, Write, without_taken},
     undo::chain::Entry,
@@ -22,6 +22,7 @@ use crate::{
     cluster::{Cluster, Owned},
     context::Context,
     memory::Memory,
+    packs,
     verify::verify,
 };
 
@@ -41,9 +42,9 @@ pub(crate) async fn all(
         store_status(context, key, release, observed, &decision).await?;
     }
     context.events.publish(key, release, decision.notices).await;
-    let mut outcomes =
-        stream::iter(decision.effects.into_iter().map(|effect| effect_of(context, observed, effect)))
-            .buffer_unordered(PARALLEL);
+    let effects = decision.effects.into_iter();
+    let mut outcomes = stream::iter(effects.map(|effect| effect_of(context, key, observed, effect)))
+        .buffer_unordered(PARALLEL);
     let (mut told, mut failed) = (Vec::new(), None);
     while let Some(outcome) = outcomes.next().await {
         match outcome {
@@ -58,6 +59,7 @@ pub(crate) async fn all(
             }
             Outcome::Changed(object, why) => memory.conflict(&object, why, Instant::now()),
             Outcome::Refused(object, why) => memory.refuse(&object, why, Instant::now()),
+            Outcome::Packed(pack) => memory.packed(&observed.status, pack),
             Outcome::Failed(error) => failed = Some(error),
         }
     }
@@ -97,11 +99,13 @@ enum Outcome {
     /// The object was not any more what it was decided on.
     Changed(ObjectRef, String),
     Refused(ObjectRef, String),
+    Packed(Pack),
     Failed(ApiError),
 }
 
-async fn effect_of(context: &Context, observed: &Observed, effect: Effect) -> Outcome {
+async fn effect_of(context: &Context, key: &ReleaseKey, observed: &Observed, effect: Effect) -> Outcome {
     match effect {
+        Effect::Pack => pack(context, key, observed).await,
         Effect::Restore(restore) => restore_one(context, restore).await,
         Effect::Verify(name) => match entry(observed, &name) {
             Some(entry) => check(context, entry).await.map_or_else(Outcome::Failed, |()| Outcome::Done),
@@ -114,6 +118,19 @@ async fn effect_of(context: &Context, observed: &Observed, effect: Effect) -> Ou
             _ => Outcome::Done,
         },
         Effect::Collect(spent) => collect(context, &spent).await,
+    }
+}
+
+/// A revision does not stay uncommitted because it cannot be kept.
+async fn pack(context: &Context, key: &ReleaseKey, observed: &Observed) -> Outcome {
+    match packs::keep(context, key, observed).await {
+        Ok(Ok(name)) => Outcome::Packed(Pack::Kept(name)),
+        Ok(Err(why)) => {
+            tracing::warn!(release = %key, revision = observed.status.revision, why, "not kept for later");
+            Outcome::Packed(Pack::Failed(why))
+        }
+        Err(error) if error.may_pass() => Outcome::Failed(error),
+        Err(error) => Outcome::Packed(Pack::Failed(error.to_string())),
     }
 }
 

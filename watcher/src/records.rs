@@ -14,6 +14,7 @@ use backout_model::{
         Header, Record,
         chain::{Entry, Verification},
         codec::{self, Encoded},
+        pack,
     },
 };
 use backout_runtime::api::{ApiError, Class, deadline};
@@ -88,15 +89,37 @@ impl Log {
     /// Makes a record durable: its pieces first, then the head, which makes it exist. One that is there already has this
     /// very content.
     pub(crate) async fn append(&self, encoded: &Encoded) -> Result<(), ApiError> {
-        let params =
-            PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
         for part in encoded.pieces.iter().chain([&encoded.head]) {
-            match deadline(CALL, "POST undo record", self.secrets.create(&params, part)).await {
-                Err(error) if !error.is(Class::AlreadyExists) => return Err(error),
-                _ => {}
-            }
+            self.create(part).await?;
         }
         Ok(())
+    }
+
+    /// Creates a Secret whose name tells its content: one that is there already is the same.
+    pub(crate) async fn create(&self, secret: &Secret) -> Result<(), ApiError> {
+        let params =
+            PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match deadline(CALL, "POST undo record", self.secrets.create(&params, secret)).await {
+            Err(error) if !error.is(Class::AlreadyExists) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The bytes of a pack.
+    pub(crate) async fn pack(&self, name: &str) -> Result<Option<Vec<u8>>, ApiError> {
+        let Some(mut head) = self.get(name).await? else { return Ok(None) };
+        let mut bytes = data(&mut head);
+        for index in 0..pack::pieces(head.annotations()).unwrap_or_default() {
+            let Some(mut piece) = self.get(&pack::piece(name, index)).await? else { return Ok(None) };
+            bytes.extend(data(&mut piece));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// All Secrets of packs that are such a part.
+    pub(crate) async fn packs(&self, part: &str) -> Result<Vec<PartialObjectMeta<Secret>>, ApiError> {
+        let params = ListParams::default().labels(&format!("{}={part}", names::PART));
+        Ok(deadline(LIST, "LIST packs", self.secrets.list_metadata(&params)).await?.items)
     }
 
     /// All records of a release, by one consistent LIST; `uid` is the Release's.

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::{
     context::Context,
+    packs,
     records::{self, Log, release_of},
 };
 
@@ -35,7 +36,9 @@ const PARALLEL: usize = 16;
 const ORPHANED_FOR: SignedDuration = SignedDuration::from_mins(2);
 /// No write takes as long from its first piece to its head.
 const HEADLESS_FOR: Duration = Duration::from_mins(2);
-/// How often pieces without a head are looked for: they are rare.
+/// A pack is named by the history soon after it is made, or never.
+const UNNAMED_FOR: SignedDuration = SignedDuration::from_mins(10);
+/// How often pieces without a head, and packs, are looked for: both are rare.
 const PIECES_PERIOD: Duration = Duration::from_mins(10);
 
 /// Brings releases into being when their first record appears, and removes what no release will ever need.
@@ -68,11 +71,25 @@ impl Sweep {
             self.once().await;
             if Instant::now() >= pieces_due {
                 pieces_due = Instant::now() + PIECES_PERIOD;
+                self.packs().await;
                 if let Err(error) = self.pieces(&mut headless).await {
                     tracing::warn!(%error, "pieces of records that never were could not be collected");
                 }
             }
             let _either = tokio::time::timeout(PERIOD, new_record.notified()).await;
+        }
+    }
+
+    /// Packs that no history names any more.
+    async fn packs(&self) {
+        let now = Timestamp::now();
+        let young = |pack: &PartialObjectMeta<Secret>| {
+            let age = pack.creation_timestamp().map(|created| now.duration_since(created.0));
+            age.is_none_or(|age| age < UNNAMED_FOR)
+        };
+        match packs::collect(&self.context, young).await {
+            Ok(bytes) => self.context.metrics.kept_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX)),
+            Err(error) => tracing::warn!(%error, "packs that nobody needs any more could not be collected"),
         }
     }
 

@@ -26,7 +26,9 @@ pub(crate) async fn weed(
         .iter()
         .flat_map(Track::records)
         .filter(|(entry, standing)| {
-            is_unsupported(entry, *standing) && !memory.readable.contains_key(&entry.name)
+            is_unsupported(entry, *standing)
+                && !memory.readable.contains_key(&entry.name)
+                && !memory.is_unpacked(&entry.name)
         })
         .map(|(entry, _)| entry.clone())
         .collect();

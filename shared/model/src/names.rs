@@ -56,6 +56,14 @@ pub const PART: &str = "backout.dev/part";
 pub const PART_HEAD: &str = "head";
 /// A Secret that holds a part of a body too large for one.
 pub const PART_PIECE: &str = "piece";
+/// The Secret that makes a pack exist, see [`crate::undo::pack`].
+pub const PART_PACK: &str = "pack";
+/// A Secret that holds a part of a pack too large for one.
+pub const PART_PACK_PIECE: &str = "pack-piece";
+/// Type of the Secrets that hold packs.
+pub const PACK_TYPE: &str = "backout.dev/pack";
+/// Annotation of a pack: how many bytes it takes in all its Secrets.
+pub const BYTES: &str = "backout.dev/bytes";
 /// Label of a record's Secret: the namespace of its release ([`RELEASE`] holds the name). Label or annotation of an
 /// object: see [`MARK`].
 pub const RELEASE_NAMESPACE: &str = "backout.dev/release-namespace";

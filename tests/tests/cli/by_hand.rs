@@ -1,6 +1,7 @@
 //! What people do by hand.
 
 use backout_model::release::Phase;
+use system_tests::{eventually, stories::Snapshot};
 
 use crate::*;
 
@@ -70,4 +71,39 @@ async fn a_revision_that_is_held_in_time_is_not_rolled_back_and_a_rollback_by_ha
     assert_eq!(greeting(&home).await, "hello");
     let release = home.release(&home.name).await.unwrap();
     assert_eq!(release.status.unwrap().failure.unwrap().reason, "ByHand");
+}
+
+#[tokio::test]
+async fn all_goes_back_to_the_state_of_an_older_healthy_revision() {
+    let stage = stage().await;
+    let home = home(&stage, "back", "Rollback").await;
+    let first = Snapshot::take(&home).await.unwrap();
+    for (revision, words) in [(2, "second"), (3, "third")] {
+        apply(&home, GOOD, words).await;
+        ended(&home, revision, Phase::Healthy).await;
+    }
+    home.kubectl(&["delete", "configmap", "untouched"]).await.unwrap().success().unwrap();
+    home.kubectl(&["create", "configmap", "more"]).await.unwrap().success().unwrap();
+    ended(&home, 4, Phase::Healthy).await;
+    let output = alice(&home, &["rollback"]).await;
+    assert!(output.stderr.contains("say which revision: 3, 2 and 1"), "{output:?}");
+
+    let told = answer(&home, &["rollback", "--to", "1"]).await;
+    assert!(told.contains("all goes back to the state of revision 1, as revision 5"), "{told}");
+    ended(&home, 5, Phase::RolledBack).await;
+    let made_anew = ["ConfigMap/untouched"];
+    assert!(home.claim_same(&first, &made_anew, "").await.unwrap());
+    eventually("it is over", PATIENCE, async || {
+        let status = home.release(&home.name).await?.status.unwrap_or_default();
+        Ok((status.healthy_revision == Some(1)).then_some(()))
+    })
+    .await
+    .unwrap();
+    let output = alice(&home, &["history"]).await.success().unwrap();
+    println!("{}", output.stdout);
+    assert_eq!(output.stdout.matches("Healthy, undone later").count(), 3, "{output:?}");
+
+    apply(&home, BAD, "sixth").await;
+    ended(&home, 6, Phase::RolledBack).await;
+    assert!(home.claim_same(&first, &made_anew, "").await.unwrap());
 }

@@ -37,6 +37,8 @@ pub enum Effect {
     /// Note on a record that it belongs to this Release: it was there before. A Release of the same name after it is
     /// another.
     Adopt(RecordName),
+    /// Keep what the revision changed, in a pack.
+    Pack,
     /// Delete a record.
     Collect(Spent),
 }

@@ -29,5 +29,5 @@ mod undoing;
 pub use clock::BLIND_AFTER;
 pub use decision::{Decision, Effect, Notice, Wake};
 pub use log::VERIFY_AFTER;
-pub use observed::{Observed, Refusal, Spent, Watched};
+pub use observed::{Observed, Pack, Refusal, Spent, Watched};
 pub use step::step;

@@ -55,6 +55,8 @@ pub struct Observed {
     pub proofs: BTreeMap<RecordName, Proof>,
     /// What the server says of the lists in the objects that are to be restored; only while rolling back.
     pub schemas: Schemas,
+    /// Whether what the revision changed is kept for later.
+    pub pack: Pack,
     /// Restores that the server refused, and what it said.
     pub refusals: BTreeMap<ObjectRef, Refusal>,
     /// The resourceVersions at which the server took a patch of field owners and changed nothing.
@@ -84,6 +86,20 @@ impl Watched {
     pub(super) fn at_most(told: SignedDuration, seen: Option<Duration>) -> SignedDuration {
         seen.map_or(told, |seen| told.min(SignedDuration::try_from(seen).unwrap_or(SignedDuration::MAX)))
     }
+}
+
+/// Whether what a revision changed is kept for later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Pack {
+    /// It is not wanted.
+    #[default]
+    Unwanted,
+    /// It is to be made before the revision is committed.
+    Wanted,
+    /// It is there, under this name.
+    Kept(String),
+    /// It could not be made, and will not be.
+    Failed(String),
 }
 
 /// A restore that the server refused.

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Notice, client, report, step::Step, undoing};
 use crate::{
     health::reasons,
-    release::{Answer, Failure, LONGEST_REQUEST, Order, Phase, Pick},
+    release::{Answer, Author, Failure, LONGEST_REQUEST, Order, Phase, Pick},
 };
 
 /// Answers the request of the Release, if it is a new one; whether that changes what happens next.
@@ -71,13 +71,13 @@ fn resume(step: &mut Step<'_>) -> Result<String, String> {
 }
 
 fn roll_back(step: &mut Step<'_>, only: Vec<Pick>, to: Option<u64>) -> Result<String, String> {
-    let revision = step.status.revision;
-    if to.is_some_and(|to| Some(to) != step.status.healthy_revision) {
-        return Err("only the state before the current revision is kept".to_owned());
-    }
     if step.seen.policy.suspend {
         return Err("the release is suspended: set suspend to false first".to_owned());
     }
+    if let Some(to) = to.filter(|to| Some(*to) != step.status.healthy_revision) {
+        return go_back(step, to);
+    }
+    let revision = step.status.revision;
     let is_held = matches!(step.status.phase, Some(Phase::Held | Phase::Notified));
     if !is_held && !step.status.phase.is_some_and(Phase::is_undecided) {
         return Err(nothing("to roll back", step));
@@ -103,6 +103,33 @@ fn roll_back(step: &mut Step<'_>, only: Vec<Pick>, to: Option<u64>) -> Result<St
     Ok(message)
 }
 
+/// Undoes revisions that were healthy: as a revision of its own.
+fn go_back(step: &mut Step<'_>, to: u64) -> Result<String, String> {
+    let boundary = step.status.healthy();
+    let is_at_rest = matches!(step.status.phase, Some(Phase::Healthy | Phase::RolledBack));
+    if !is_at_rest || step.seen.after(boundary).any(|(entry, _)| entry.position > boundary) {
+        let revision = step.status.revision;
+        return Err(format!("revision {revision} is under way or held: roll that back first"));
+    }
+    let ways: Vec<_> = step.status.ways_back().collect();
+    if !ways.contains(&to) {
+        let there =
+            if ways.is_empty() { String::new() } else { format!("; there is to {}", report::listed(&ways)) };
+        return Err(format!("there is no way back to revision {to}{there}"));
+    }
+    let author = Author { user: String::new(), tool: "kubectl backout".to_owned() };
+    step.begin_as(boundary, author);
+    seal(step);
+    step.status.to = Some(to);
+    step.status.failure = Some(Failure {
+        reason: reasons::BY_HAND.to_owned(),
+        message: format!("somebody asked for the state of revision {to}"),
+        ..Failure::default()
+    });
+    step.roll_back(false);
+    Ok(format!("all goes back to the state of revision {to}, as revision {}", step.status.revision))
+}
+
 /// All that was written before the request is of the revision.
 fn seal(step: &mut Step<'_>) {
     step.status.sealed_position = Some(step.seen.cut.to_string());
@@ -124,7 +151,14 @@ fn known(step: &Step<'_>, only: &[Pick]) -> Result<(), String> {
 
 fn nothing(to_do: &str, step: &Step<'_>) -> String {
     match step.status.phase {
-        Some(phase) => format!("there is nothing {to_do}: revision {} is {phase:?}", step.status.revision),
+        Some(phase) => {
+            let ways: Vec<_> = step.status.ways_back().collect();
+            let older = match ways.as_slice() {
+                [] => String::new(),
+                _ => format!("; to go back to an older state say which revision: {}", report::listed(&ways)),
+            };
+            format!("there is nothing {to_do}: revision {} is {phase:?}{older}", step.status.revision)
+        }
         None => format!("there is nothing {to_do}: nothing was deployed yet"),
     }
 }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Decision, Effect, Notice, Observed, Wake,
+    Decision, Effect, Notice, Observed, Pack, Wake,
     client::{self, Transaction},
     observed::Watched,
     orders, report, restored, undoing,
@@ -78,7 +78,8 @@ impl<'a> Step<'a> {
         self.lower_fence(boundary);
         let effective = self.seen.effective_after(boundary).next().is_some();
         let pending = self.seen.after(boundary).any(|(_, standing)| standing == Standing::Pending);
-        if self.status.phase == Some(Phase::RolledBack) && boundary > self.status.healthy() {
+        let is_open = boundary > self.status.healthy() || self.status.to.is_some();
+        if self.status.phase == Some(Phase::RolledBack) && is_open {
             restored::watch(self, effective || pending);
         } else if effective {
             self.begin(boundary);
@@ -110,6 +111,11 @@ impl<'a> Step<'a> {
                 .cloned()
                 .unwrap_or_default(),
         };
+        self.begin_as(boundary, author);
+    }
+
+    /// A new revision of this author.
+    pub(super) fn begin_as(&mut self, boundary: Position, author: Author) {
         let past = &self.seen.status;
         self.status = ReleaseStatus {
             phase: Some(Phase::Open),
@@ -223,11 +229,21 @@ impl<'a> Step<'a> {
         };
         let soaked = Watched::at_most(self.now.duration_since(since), self.seen.watched.ready);
         if soaked >= signed(self.seen.policy.soak) && !self.seen.log().any(is_open) {
-            self.status.healthy_revision = Some(self.status.revision);
-            self.end(Phase::Healthy);
+            self.commit();
         } else if self.status.phase != Some(Phase::Soaking) {
             self.enter(Phase::Soaking);
         }
+    }
+
+    /// What the revision changed is kept first, as long as its records are there.
+    fn commit(&mut self) {
+        if self.seen.pack == Pack::Wanted {
+            self.effects.push(Effect::Pack);
+            self.wake = Wake::After(Duration::ZERO);
+            return;
+        }
+        self.status.healthy_revision = Some(self.status.revision);
+        self.end(Phase::Healthy);
     }
 
     /// The verdict has fallen. What was seen is stored with the decision, before anything is touched.
@@ -289,6 +305,11 @@ impl<'a> Step<'a> {
         let past = Past {
             revision: self.status.revision,
             outcome: phase,
+            undone: false,
+            pack: match &self.seen.pack {
+                Pack::Kept(name) if phase == Phase::Healthy => Some(name.clone()),
+                _ => None,
+            },
             author: self.status.author.clone().unwrap_or_default(),
             objects: written.count() as u64,
             opened_at: self.status.opened_at.clone(),
@@ -309,6 +330,13 @@ impl<'a> Step<'a> {
         let later: Vec<_> = self.seen.after(self.seen.cut()).map(|(entry, _)| entry.name.as_str()).collect();
         self.status.confirmed.retain(|name| later.contains(&name.as_str()));
         self.status.undone.clear();
+        if let Some(to) = self.status.to.take() {
+            self.status.healthy_revision = Some(to);
+            for past in self.status.history.iter_mut().filter(|past| past.revision > to) {
+                past.undone |= past.outcome == Phase::Healthy;
+                past.pack = None;
+            }
+        }
         self.wake = Wake::After(Duration::ZERO);
     }
 

@@ -141,7 +141,7 @@ mod tests {
             Order::Hold,
             Order::Resume,
             Order::Rollback { only: Vec::new(), to: None },
-            Order::Rollback { only: vec![pick.clone(), "configmaps/a".parse().unwrap()], to: None },
+            Order::Rollback { only: vec![pick, "configmaps/a".parse().unwrap()], to: None },
             Order::Rollback { only: Vec::new(), to: Some(3) },
         ];
         for order in all {

@@ -94,6 +94,9 @@ pub struct ReleaseStatus {
     /// The answer to what was asked last by the annotation `backout.dev/request`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
+    /// The revision whose state somebody asked for: what came after it is undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
     /// Objects that the rollback could not or should not restore.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unrestored: Vec<Unrestored>,
@@ -138,6 +141,22 @@ impl ReleaseStatus {
             past.unrestored.clear();
             past.failure.iter_mut().for_each(|failure| failure.evidence.clear());
         }
+    }
+
+    /// The revisions after `to` that a way back to it has to undo, each with its pack; nothing if there is no such way.
+    pub fn way_back(&self, to: u64) -> Option<Vec<&str>> {
+        let healthy = || self.history.iter().filter(|past| past.outcome == Phase::Healthy && !past.undone);
+        let now = self.healthy_revision.filter(|now| to < *now)?;
+        healthy().find(|past| past.revision == to)?;
+        healthy()
+            .filter(|past| past.revision > to && past.revision <= now)
+            .map(|past| past.pack.as_deref())
+            .collect()
+    }
+
+    /// The revisions to whose state there is a way back, the newest first.
+    pub fn ways_back(&self) -> impl Iterator<Item = u64> {
+        self.history.iter().map(|past| past.revision).filter(|to| self.way_back(*to).is_some())
     }
 
     /// The revision that a write belongs to which arrives now, as far as this status tells.
@@ -295,6 +314,12 @@ pub struct Past {
     pub revision: u64,
     /// How it ended.
     pub outcome: Phase,
+    /// Where what it changed is kept, so that it can still be undone: the first Secret in Backout's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<String>,
+    /// It was healthy, and was undone later, by hand.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undone: bool,
     /// Whose it was.
     pub author: Author,
     /// How many objects it wrote.

@@ -30,7 +30,7 @@ pub const BODY: &str = "body";
 
 /// What one Secret holds of a compressed body. Below the API's limit of 1 MiB for the data of a Secret, and with
 /// base64 and metadata far below the 3 MiB of a request.
-const PIECE: usize = 1_000_000;
+pub(super) const PIECE: usize = 1_000_000;
 
 /// The largest body that is read. It holds the images as they came, in a request of 7 MiB at most.
 const BODY_LIMIT: u64 = 7 << 20;

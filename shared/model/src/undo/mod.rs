@@ -4,6 +4,7 @@ pub mod chain;
 pub mod codec;
 pub mod merge;
 pub mod ownership;
+pub mod pack;
 mod record;
 pub mod schema;
 

@@ -174,7 +174,7 @@ impl Truth {
                 }
             }
             Effect::Restore(restore) => self.expects_restore(world, restore),
-            Effect::Adopt(_) | Effect::Verify(_) => {}
+            Effect::Adopt(_) | Effect::Verify(_) | Effect::Pack => {}
         }
     }
 

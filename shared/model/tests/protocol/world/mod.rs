@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) generation: i64,
     /// What a person asks for.
     pub(crate) request: Option<&'static str>,
+    /// What healthy revisions changed, if that is kept.
+    pub(crate) packs: Option<BTreeMap<String, Vec<(Entry, Record)>>>,
     pub(crate) pods: Vec<Value>,
     pub(crate) options: Options,
     /// Objects that the server does not show to the watcher.
@@ -110,6 +112,7 @@ impl World {
             echo: false,
             generation: 1,
             request: None,
+            packs: None,
             pods: Vec::new(),
             options: Options::default(),
             unreadable: BTreeSet::new(),

@@ -6,7 +6,7 @@ use backout_model::{
     health::Live,
     names::RecordName,
     object::{Image, ObjectKey, Position},
-    protocol::{Decision, Effect, Notice, Observed, Refusal, Spent, Wake, step},
+    protocol::{Decision, Effect, Notice, Observed, Pack, Refusal, Spent, Wake, step},
     rollback::{Options, Proof, Restore, Track, Write},
     undo::chain::{Chain, Entry, Verification, by_object},
 };
@@ -71,6 +71,11 @@ impl World {
         entries.sort_by_key(|entry| entry.position);
         let (entries, spent): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.position > self.status.healthy());
+        let mut entries = entries;
+        let unpacked = self.unpacked();
+        noted.extend(unpacked.iter().map(|(entry, _)| entry.name.clone()));
+        entries.extend(unpacked.iter().map(|(entry, _)| entry.clone()));
+        entries.sort_by_key(|entry| entry.position);
         let tracks = by_object(&entries, &RecordName::parse_all(&self.status.undone))
             .into_iter()
             .map(|((key, _), entries)| {
@@ -101,7 +106,16 @@ impl World {
             spent: spent.iter().map(Spent::from).collect(),
             cut: Position(self.clock),
             quiet: seconds(self.last_write),
-            proofs: self.proofs(),
+            proofs: self
+                .proofs()
+                .into_iter()
+                .chain(unpacked.into_iter().map(|(entry, record)| (entry.name, Proof::Verified(record))))
+                .collect(),
+            pack: match &self.packs {
+                None => Pack::Unwanted,
+                Some(packs) if packs.contains_key(&self.pack_name()) => Pack::Kept(self.pack_name()),
+                Some(_) => Pack::Wanted,
+            },
             baselines: self.baselines(),
             since_last: self.last_look.map(seconds),
             sightings: self.sightings.clone(),
@@ -197,8 +211,30 @@ impl World {
                     self.conflicts += 1;
                 }
             }
+            Effect::Pack => self.pack(),
             Effect::Restore(restore) => self.restore(restore),
         }
+    }
+
+    /// The name of the pack of the current revision.
+    fn pack_name(&self) -> String {
+        format!("{}-{:?}", self.status.revision, self.status.sealed())
+    }
+
+    fn pack(&mut self) {
+        let seen = self.observe();
+        let kept =
+            seen.log().filter(|(_, entry, standing)| standing.took_effect() && entry.position <= seen.cut());
+        let kept =
+            kept.map(|(_, entry, _)| (entry.clone(), Record::clone(&self.log[&entry.name].1))).collect();
+        let name = self.pack_name();
+        self.packs.as_mut().unwrap().insert(name, kept);
+    }
+
+    /// What was packed of the revisions that are to be undone.
+    fn unpacked(&self) -> Vec<(Entry, Record)> {
+        let ways = self.status.to.and_then(|to| self.status.way_back(to)).unwrap_or_default();
+        ways.into_iter().filter_map(|name| self.packs.as_ref()?.get(name)).flatten().cloned().collect()
     }
 
     fn note(&mut self, name: &RecordName, change: impl FnOnce(&mut Entry, Verification)) {
