@@ -46,6 +46,8 @@ pub(crate) struct Memory {
     pub(crate) baselines: BTreeMap<RecordName, Value>,
     /// Images read for a rollback under way.
     pub(crate) proofs: BTreeMap<RecordName, Proof>,
+    /// The revision whose evidence was gathered, and what came of it.
+    pub(crate) evidence: Option<(u64, Result<String, String>)>,
     /// Restores that the server refused.
     refusals: BTreeMap<ObjectRef, Backoff>,
     /// See [`Observed::ignored`].
@@ -192,6 +194,11 @@ impl Memory {
         self.baselines = observed.baselines;
         self.proofs = observed.proofs;
         self.proofs.retain(|_, proof| !matches!(proof, Proof::Unknown(_)));
+    }
+
+    /// What came of gathering the evidence about a revision, if that was tried.
+    pub(crate) fn evidence(&self, revision: u64) -> Option<Result<String, String>> {
+        self.evidence.as_ref().filter(|(of, _)| *of == revision).map(|(_, outcome)| outcome.clone())
     }
 
     /// Forgets what only a rollback under way needs.

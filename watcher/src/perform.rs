@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::{
     cluster::{Cluster, Owned},
     context::Context,
+    evidence,
     memory::Memory,
     verify::verify,
 };
@@ -41,9 +42,10 @@ pub(crate) async fn all(
         store_status(context, key, release, observed, &decision).await?;
     }
     context.events.publish(key, release, decision.notices).await;
-    let mut outcomes =
-        stream::iter(decision.effects.into_iter().map(|effect| effect_of(context, observed, effect)))
-            .buffer_unordered(PARALLEL);
+    let mut outcomes = stream::iter(
+        decision.effects.into_iter().map(|effect| effect_of(context, key, release, observed, effect)),
+    )
+    .buffer_unordered(PARALLEL);
     let (mut told, mut failed) = (Vec::new(), None);
     while let Some(outcome) = outcomes.next().await {
         match outcome {
@@ -56,6 +58,7 @@ pub(crate) async fn all(
                 memory.accept(&object);
                 memory.ignored.insert(object, version);
             }
+            Outcome::Secured(evidence) => memory.evidence = Some((observed.status.revision, evidence)),
             Outcome::Changed(object, why) => memory.conflict(&object, why, Instant::now()),
             Outcome::Refused(object, why) => memory.refuse(&object, why, Instant::now()),
             Outcome::Failed(error) => failed = Some(error),
@@ -91,6 +94,8 @@ async fn store_status(
 
 enum Outcome {
     Done,
+    /// The evidence is stored, or is not.
+    Secured(Result<String, String>),
     Restored(Restore),
     /// The server took the owners of this object's fields, and changed nothing: it is at this resourceVersion still.
     Ignored(ObjectRef, String),
@@ -100,8 +105,15 @@ enum Outcome {
     Failed(ApiError),
 }
 
-async fn effect_of(context: &Context, observed: &Observed, effect: Effect) -> Outcome {
+async fn effect_of(
+    context: &Context,
+    key: &ReleaseKey,
+    release: &Release,
+    observed: &Observed,
+    effect: Effect,
+) -> Outcome {
     match effect {
+        Effect::Evidence => Outcome::Secured(evidence::secure(context, key, release, observed).await),
         Effect::Restore(restore) => restore_one(context, restore).await,
         Effect::Verify(name) => match entry(observed, &name) {
             Some(entry) => check(context, entry).await.map_or_else(Outcome::Failed, |()| Outcome::Done),
@@ -196,7 +208,8 @@ fn noted(result: Result<(), ApiError>) -> Result<(), ApiError> {
     )
 }
 
-fn entry<'a>(observed: &'a Observed, name: &RecordName) -> Option<&'a Entry> {
+/// The record of this name.
+pub(crate) fn entry<'a>(observed: &'a Observed, name: &RecordName) -> Option<&'a Entry> {
     observed.log().map(|(_, entry, _)| entry).find(|entry| entry.name == *name)
 }
 

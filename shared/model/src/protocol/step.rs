@@ -32,6 +32,7 @@ const JUST_NOW: Duration = Duration::from_secs(2);
 pub fn step(seen: &Observed, now: Timestamp) -> Decision {
     let mut step = Step::new(seen, now);
     match seen.status.phase {
+        _ if step.secures_evidence() => {}
         None | Some(Phase::Healthy | Phase::RolledBack | Phase::Held | Phase::Notified) => step.decided(),
         Some(Phase::Open) => step.open(),
         Some(Phase::Progressing | Phase::Soaking) => step.judged(),
@@ -289,6 +290,7 @@ impl<'a> Step<'a> {
             decided_at,
             ended_at: now,
             failure: self.status.failure.clone(),
+            evidence: self.status.evidence.clone(),
             unrestored: self.status.unrestored.clone(),
         };
         self.status.remember(past, self.seen.policy.history_limit);

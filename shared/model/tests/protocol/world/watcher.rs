@@ -86,6 +86,7 @@ impl World {
             options: Options { accept_unverified: self.policy.accept_unverified, ..self.options },
             pods: self.pods.clone(),
             ignored: self.ignored.clone(),
+            evidence: (self.gathered == Some(self.status.revision)).then(|| self.evidence.clone()),
             refusals: self
                 .refusals
                 .iter()
@@ -197,6 +198,7 @@ impl World {
                 }
             }
             Effect::Restore(restore) => self.restore(restore),
+            Effect::Evidence => self.gathered = Some(self.status.revision),
         }
     }
 
