@@ -79,6 +79,9 @@ pub(crate) enum Command {
         /// The revision; the last one that failed if absent.
         #[arg(long)]
         revision: Option<u64>,
+        /// All that is known, however long.
+        #[arg(long, short)]
+        all: bool,
     },
     /// The last revisions: whose they were, and how they ended.
     History {

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use backout_model::{
+    evidence::{Evidence, stored},
     names,
     release::{Answer, Order, Release},
 };
 use backout_runtime::api::{self, ApiError, Class, deadline};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, Config, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -150,6 +152,15 @@ impl Cluster {
             }
             sleep(POLL).await;
         }
+    }
+
+    /// The evidence about a revision.
+    pub(crate) async fn evidence(&self, secret: &str) -> anyhow::Result<Evidence> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let operation = format!("GET secret {}/{secret}", self.namespace);
+        let found = deadline(CALL, operation, secrets.get(secret)).await?;
+        let json = found.data.and_then(|mut data| data.remove(stored::KEY)).unwrap_or_default().0;
+        serde_json::from_slice(&json).with_context(|| format!("the secret {secret} cannot be read"))
     }
 }
 

@@ -41,7 +41,9 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Status { release, watch, timeout } => {
             status::run(&cluster, release.as_deref(), watch, timeout, output).await
         }
-        Command::Why { release, revision } => why::run(&cluster, release.as_deref(), revision, output).await,
+        Command::Why { release, revision, all } => {
+            why::run(&cluster, release.as_deref(), revision, all, output).await
+        }
         Command::History { release } => history::run(&cluster, release.as_deref(), output).await,
         Command::Hold { release } => ask::run(&cluster, release.as_deref(), &args::HOLD, output).await,
         Command::Resume { release } => ask::run(&cluster, release.as_deref(), &args::RESUME, output).await,

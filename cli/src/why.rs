@@ -1,9 +1,14 @@
 //! Why a revision failed, on one screen, the likely cause first.
 
+mod seen;
+
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use backout_model::release::{Past, Phase, Release};
+use backout_model::{
+    evidence::Evidence,
+    release::{Past, Phase, Release},
+};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
@@ -13,14 +18,23 @@ pub(crate) async fn run(
     cluster: &Cluster,
     release: Option<&str>,
     revision: Option<u64>,
+    all: bool,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
     let release = cluster.find(release).await?;
     let past = find(&release, revision)?;
+    let evidence = match &past.evidence {
+        Some(secret) => cluster.evidence(secret).await.map_err(|error| error.to_string()),
+        None => Err("none was stored".to_owned()),
+    };
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&past)?),
+        Output::Json => {
+            let evidence = evidence.ok();
+            let both = serde_json::json!({"revision": past, "evidence": evidence});
+            println!("{}", serde_json::to_string_pretty(&both)?);
+        }
         Output::Text => {
-            for line in lines(&release, &past, Timestamp::now()) {
+            for line in lines(&release, &past, evidence, all, Timestamp::now()) {
                 println!("{line}");
             }
         }
@@ -44,6 +58,7 @@ fn find(release: &Release, revision: Option<u64>) -> anyhow::Result<Past> {
             decided_at: status.decided_at,
             ended_at: None,
             failure: status.failure,
+            evidence: status.evidence,
             unrestored: status.unrestored,
         });
     }
@@ -64,7 +79,13 @@ fn find(release: &Release, revision: Option<u64>) -> anyhow::Result<Past> {
     Ok(past)
 }
 
-fn lines(release: &Release, past: &Past, now: Timestamp) -> Vec<String> {
+fn lines(
+    release: &Release,
+    past: &Past,
+    evidence: Result<Evidence, String>,
+    all: bool,
+    now: Timestamp,
+) -> Vec<String> {
     let width = render::width().min(120);
     let home = release.namespace().unwrap_or_default();
     let failure = past.failure.clone().unwrap_or_default();
@@ -84,14 +105,20 @@ fn lines(release: &Release, past: &Past, now: Timestamp) -> Vec<String> {
         lines.push(format!("  {}", render::object(&failure.object, &home)));
     }
     lines.extend(render::wrapped(&failure.message, "  ", width));
-    section(&mut lines, "Seen before anything was touched", failure.evidence.iter().cloned(), width);
+    match evidence {
+        Ok(evidence) => seen::tell(&mut lines, &evidence, all, width),
+        Err(why) => {
+            section(&mut lines, "Seen before anything was touched", failure.evidence.iter().cloned(), width);
+            lines.push(format!("  (there is no more to show: {why})"));
+        }
+    }
     let left = past
         .unrestored
         .iter()
         .map(|left| format!("{}: {}", render::object(&left.object, &home), left.reason));
     section(&mut lines, "Not restored", left, width);
     lines.push(String::new());
-    lines.push(next(past).to_owned());
+    lines.extend(render::wrapped(next(past), "", width));
     lines
 }
 

@@ -3,12 +3,14 @@
 //! # Guarantees
 //! A write of the watcher is *accounted for* if it concerns a Secret of the undo log, a Release, an Event, or an object
 //! of its namespace that a deployer wrote before it in the same interval, by the log itself; or if it deletes a pod of
-//! such a workload. An interval begins where the watcher reported that the one before was committed or rolled back.
+//! such a workload; or if it stores the evidence about a failed revision in a Secret of the Release, or deletes one that
+//! it stored. An interval begins where the watcher reported that the one before was committed or rolled back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use serde_json::Value;
+use backout_model::{evidence::stored, names};
+use serde_json::{Value, json};
 
 use crate::{
     audit::Write,
@@ -22,8 +24,11 @@ pub const WATCHER: User<'static> = User::ServiceAccount { ns: NAMESPACE, name: "
 /// What the watcher wrote, and what of it breaks a promise.
 #[derive(Clone, Debug, Default)]
 pub struct Witness {
-    /// By namespace, each write to something else than Releases, Events and the undo log.
+    /// By namespace, each write to something else than Releases, Events, evidence and the undo log.
     pub restores: BTreeMap<String, Vec<String>>,
+    /// By namespace, the Secrets with evidence that were stored; with the mark ` late` those after the first restore of
+    /// the same interval.
+    pub evidence: BTreeMap<String, Vec<String>>,
     /// A sentence for each write that is not accounted for, or lacks its precondition.
     pub violations: Vec<String>,
 }
@@ -67,6 +72,7 @@ impl Court {
     fn watcher(&mut self, write: &Write) {
         match (write.group.as_str(), write.resource.as_str()) {
             ("", "secrets") if write.namespace == NAMESPACE => self.log(write),
+            ("", "secrets") if self.is_evidence(write) => self.evidence(write),
             ("backout.dev", "releases") => self.release(write),
             ("" | "events.k8s.io", "events") => {}
             _ => self.restore(write),
@@ -84,6 +90,38 @@ impl Court {
         let captures = write.verb == "create" && header.contains("\"captured\":true");
         if !["delete", "patch"].contains(&write.verb.as_str()) && !captures {
             self.violation(write, "writes a record");
+        }
+    }
+
+    /// A Secret of a Release that holds nothing but evidence; or the deletion of one that was such a Secret.
+    fn is_evidence(&self, write: &Write) -> bool {
+        let Some(secret) = write.request.as_ref().filter(|_| write.verb == "create") else {
+            let stored = self.witness.evidence.get(&write.namespace).into_iter().flatten();
+            let is_known = stored.map(|name| name.trim_end_matches(LATE)).any(|name| name == write.name);
+            return write.verb == "delete" && is_known;
+        };
+        let label = |key| secret["metadata"]["labels"][key].as_str().unwrap_or_default();
+        let owners = secret["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        let release = label(names::RELEASE);
+        let is_owned = matches!(&owners[..], [owner] if owner["kind"] == "Release"
+            && owner["apiVersion"] == "backout.dev/v1alpha1" && owner["name"] == release && owner["uid"].is_string());
+        let keys: Vec<_> = secret["data"].as_object().into_iter().flat_map(|data| data.keys()).collect();
+        let name = label(names::REVISION).parse().map(|revision| stored::name(release, revision));
+        secret["type"] == names::EVIDENCE_TYPE
+            && secret["immutable"] == json!(true)
+            && is_owned
+            && keys == [stored::KEY]
+            && name.ok().as_ref() == Some(&write.name)
+    }
+
+    fn evidence(&mut self, write: &Write) {
+        if write.verb == "delete" && !compares(write) {
+            self.violation(write, "deletes evidence without a precondition");
+        }
+        if write.verb == "create" {
+            let is_late = !self.revision(&write.namespace).restores.is_empty();
+            let name = format!("{}{}", write.name, if is_late { LATE } else { "" });
+            self.witness.evidence.entry(write.namespace.clone()).or_default().push(name);
         }
     }
 
@@ -138,6 +176,8 @@ impl Court {
         self.witness.violations.push(format!("{} {what}", tell(write)));
     }
 }
+
+const LATE: &str = " late";
 
 /// Whether the write can only hit the very state that it was decided on.
 fn compares(write: &Write) -> bool {

@@ -8,6 +8,7 @@ mod cluster;
 mod context;
 mod controller;
 mod events;
+mod evidence;
 mod memory;
 mod metrics;
 mod observe;

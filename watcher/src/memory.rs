@@ -51,6 +51,8 @@ pub(crate) struct Memory {
     pub(crate) unpacked: Option<(u64, Vec<(Entry, Record)>)>,
     /// Images read for a rollback under way.
     pub(crate) proofs: BTreeMap<RecordName, Proof>,
+    /// The revision whose evidence was gathered, and what came of it.
+    pub(crate) evidence: Option<(u64, Result<String, String>)>,
     /// Restores that the server refused.
     refusals: BTreeMap<ObjectRef, Backoff>,
     /// See [`Observed::ignored`].
@@ -213,6 +215,11 @@ impl Memory {
         self.baselines = observed.baselines;
         self.proofs = observed.proofs;
         self.proofs.retain(|_, proof| !matches!(proof, Proof::Unknown(_)));
+    }
+
+    /// What came of gathering the evidence about a revision, if that was tried.
+    pub(crate) fn evidence(&self, revision: u64) -> Option<Result<String, String>> {
+        self.evidence.as_ref().filter(|(of, _)| *of == revision).map(|(_, outcome)| outcome.clone())
     }
 
     /// Forgets what only a rollback under way needs.

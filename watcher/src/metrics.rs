@@ -15,6 +15,8 @@ pub(crate) struct Metrics {
     pub(crate) collected: IntCounterVec,
     /// What is kept of healthy revisions, in bytes, as of the last count.
     pub(crate) kept_bytes: IntGauge,
+    /// Evidence that was gathered, by outcome.
+    pub(crate) evidence: IntCounterVec,
     /// Looks at a release that ended with an error, by its class.
     pub(crate) errors: IntCounterVec,
     /// Time of one look at a release, with what was decided and done.
@@ -45,6 +47,7 @@ impl Metrics {
                 &["outcome"],
             )?,
             collected: counter("backout_records_collected_total", "Undo records deleted.", &["outcome"])?,
+            evidence: counter("backout_evidence_total", "Evidence about failed revisions.", &["outcome"])?,
             errors: counter("backout_reconcile_errors_total", "Looks at a release that failed.", &["class"])?,
             reconcile_seconds: seconds,
         })

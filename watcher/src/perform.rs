@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::{
     cluster::{Cluster, Owned},
     context::Context,
+    evidence,
     memory::Memory,
     packs,
     verify::verify,
@@ -43,7 +44,7 @@ pub(crate) async fn all(
     }
     context.events.publish(key, release, decision.notices).await;
     let effects = decision.effects.into_iter();
-    let mut outcomes = stream::iter(effects.map(|effect| effect_of(context, key, observed, effect)))
+    let mut outcomes = stream::iter(effects.map(|effect| effect_of(context, key, release, observed, effect)))
         .buffer_unordered(PARALLEL);
     let (mut told, mut failed) = (Vec::new(), None);
     while let Some(outcome) = outcomes.next().await {
@@ -57,6 +58,7 @@ pub(crate) async fn all(
                 memory.accept(&object);
                 memory.ignored.insert(object, version);
             }
+            Outcome::Secured(evidence) => memory.evidence = Some((observed.status.revision, evidence)),
             Outcome::Changed(object, why) => memory.conflict(&object, why, Instant::now()),
             Outcome::Refused(object, why) => memory.refuse(&object, why, Instant::now()),
             Outcome::Packed(pack) => memory.packed(&observed.status, pack),
@@ -93,6 +95,8 @@ async fn store_status(
 
 enum Outcome {
     Done,
+    /// The evidence is stored, or is not.
+    Secured(Result<String, String>),
     Restored(Restore),
     /// The server took the owners of this object's fields, and changed nothing: it is at this resourceVersion still.
     Ignored(ObjectRef, String),
@@ -103,8 +107,15 @@ enum Outcome {
     Failed(ApiError),
 }
 
-async fn effect_of(context: &Context, key: &ReleaseKey, observed: &Observed, effect: Effect) -> Outcome {
+async fn effect_of(
+    context: &Context,
+    key: &ReleaseKey,
+    release: &Release,
+    observed: &Observed,
+    effect: Effect,
+) -> Outcome {
     match effect {
+        Effect::Evidence => Outcome::Secured(evidence::secure(context, key, release, observed).await),
         Effect::Pack => pack(context, key, observed).await,
         Effect::Restore(restore) => restore_one(context, restore).await,
         Effect::Verify(name) => match entry(observed, &name) {
@@ -213,7 +224,8 @@ fn noted(result: Result<(), ApiError>) -> Result<(), ApiError> {
     )
 }
 
-fn entry<'a>(observed: &'a Observed, name: &RecordName) -> Option<&'a Entry> {
+/// The record of this name.
+pub(crate) fn entry<'a>(observed: &'a Observed, name: &RecordName) -> Option<&'a Entry> {
     observed.log().map(|(_, entry, _)| entry).find(|entry| entry.name == *name)
 }
 

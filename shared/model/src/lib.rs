@@ -3,13 +3,14 @@
 //! Every write of a deployer leaves an *undo record* ([`undo`]) before it commits; [`admission`] says for one
 //! request whether and what to record, [`identity`] whose write it is and to which release it belongs. The records
 //! of a release, cut at a log position, are a *revision*. [`health`] judges the revision's objects,
-//! [`protocol`] decides what becomes of it, [`rollback`] plans how its objects go back to the state before it. The
+//! [`protocol`] decides what becomes of it, [`evidence`] says what was seen before, [`rollback`] plans how its objects go back to the state before it. The
 //! state between two decisions is the status of a [`release::Release`].
 //!
 //! Nothing here does I/O, reads a clock or draws a random number: everything comes in as an argument and leaves as
 //! data.
 
 pub mod admission;
+pub mod evidence;
 pub mod health;
 pub mod identity;
 pub mod names;

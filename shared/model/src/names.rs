@@ -82,6 +82,9 @@ pub const ADOPTED_BY: &str = "backout.dev/adopted-by";
 /// resourceVersion no longer is.
 pub const POSITION: &str = "backout.dev/position";
 
+/// Type of the Secrets that hold the evidence about a failed revision.
+pub const EVIDENCE_TYPE: &str = "backout.dev/evidence";
+
 /// The field manager under which Backout restores objects.
 pub const FIELD_MANAGER: &str = "backout";
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use backout_model::names;
 use serde_json::Value;
 
 use super::Home;
@@ -41,7 +42,9 @@ impl Snapshot {
         let listed = home.admin(&["get", &kinds, "-o", "json", "--show-managed-fields"]).await?.success()?;
         let mut list: Value = serde_json::from_str(&listed.stdout).context("kubectl printed no JSON")?;
         let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        let objects = items.into_iter().map(|mut object| {
+        // What the watcher has seen of failures is nobody's deployment.
+        let items = items.into_iter().filter(|object| object["type"] != names::EVIDENCE_TYPE);
+        let objects = items.map(|mut object| {
             normalize(&mut object);
             let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             (format!("{}/{}", text("/kind"), text("/metadata/name")), object)

@@ -30,6 +30,8 @@ pub struct Decision {
 /// A change to the cluster: idempotent, with its precondition.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
+    /// Gather the evidence about the revision that failed, and store it.
+    Evidence,
     /// Bring an object nearer to its state before the revision.
     Restore(Restore),
     /// Check a record's before-image against the server's history, and note the outcome on the record.

@@ -12,12 +12,14 @@
 //!
 //! - `step` is total and deterministic.
 //! - A decision either changes the phase or restores objects, never both: what is about to be done is stored first.
+//! - Nothing is restored before the status says where the evidence is, or why there is none.
 //! - Each effect carries its precondition, so that doing it twice, or late, does nothing.
 //! - After any prefix of the effects, observing and stepping again goes on to the same end.
 
 mod client;
 mod clock;
 mod decision;
+mod evidence;
 mod log;
 mod observed;
 mod orders;

@@ -61,6 +61,8 @@ pub struct Observed {
     pub refusals: BTreeMap<ObjectRef, Refusal>,
     /// The resourceVersions at which the server took a patch of field owners and changed nothing.
     pub ignored: BTreeMap<ObjectRef, String>,
+    /// The Secret with the evidence about the revision that failed, or why there is none; absent while that was not tried.
+    pub evidence: Option<Result<String, String>>,
     /// What the watcher has timed itself.
     pub watched: Watched,
     /// Time since the observation before this one; absent after a start.

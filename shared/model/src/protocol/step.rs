@@ -34,6 +34,7 @@ pub fn step(seen: &Observed, now: Timestamp) -> Decision {
     // What was asked for is stored before it is done.
     if !orders::obey(&mut step) {
         match seen.status.phase {
+            _ if step.secures_evidence() => {}
             None | Some(Phase::Healthy | Phase::RolledBack | Phase::Held | Phase::Notified) => step.decided(),
             Some(Phase::Open) => step.open(),
             Some(Phase::Progressing | Phase::Soaking) => step.judged(),
@@ -316,6 +317,7 @@ impl<'a> Step<'a> {
             decided_at,
             ended_at: now,
             failure: self.status.failure.clone(),
+            evidence: self.status.evidence.clone(),
             unrestored: self.status.unrestored.clone(),
         };
         self.status.remember(past, self.seen.policy.history_limit);

@@ -82,6 +82,12 @@ pub struct ReleaseStatus {
     /// Why the current revision failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// The Secret beside the Release with what was seen before anything was touched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// Why there is no such Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence_missing: Option<String>,
     /// Set while a client that still waits for the failed revision must not write any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
@@ -336,6 +342,9 @@ pub struct Past {
     /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// The Secret with what was seen when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
     /// What was not restored, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unrestored: Vec<Unrestored>,

@@ -40,7 +40,7 @@ fn write(state: &State, text: &mut String) {
             json(text, &image["metadata"]["managedFields"]);
         }
     }
-    let memory = (world.last_look, world.last_write, &world.sightings, &world.unreadable);
+    let memory = (world.last_look, world.last_write, &world.sightings, &world.unreadable, world.gathered);
     _ = write!(text, "{memory:?} {budget:?}");
     truth.write(text);
 }

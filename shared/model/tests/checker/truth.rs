@@ -174,7 +174,7 @@ impl Truth {
                 }
             }
             Effect::Restore(restore) => self.expects_restore(world, restore),
-            Effect::Adopt(_) | Effect::Verify(_) | Effect::Pack => {}
+            Effect::Adopt(_) | Effect::Verify(_) | Effect::Pack | Effect::Evidence => {}
         }
     }
 
@@ -195,6 +195,9 @@ impl Truth {
         }
         if !is_bad {
             self.breaks(4, format!("{object} is written although nothing failed"));
+        }
+        if status.evidence.is_none() && status.evidence_missing.is_none() {
+            self.breaks(5, format!("{object} is written before the evidence is secured"));
         }
         if status.phase != Some(Phase::RollingBack) {
             self.breaks(5, format!("{object} is written before the decision is stored"));

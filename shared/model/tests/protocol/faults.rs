@@ -51,6 +51,9 @@ fn a_deployers_write_during_the_rollback_is_kept_and_is_the_next_revision() {
         bad_upgrade(&mut world);
         world.until(RollingBack);
         if restored {
+            // The evidence comes first.
+            world.look(FOREVER);
+            assert_eq!(world.text("a"), json!("two"));
             world.look(FOREVER);
             assert_eq!(world.text("a"), json!("one"));
         }

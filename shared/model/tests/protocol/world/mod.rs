@@ -79,6 +79,9 @@ pub(crate) struct World {
     /// How many changes came too late: the server had something else than they were decided on.
     pub(crate) conflicts: usize,
     ignored: BTreeMap<ObjectRef, String>,
+    /// The revision whose evidence this watcher has tried to gather, and what it comes to.
+    pub(crate) gathered: Option<u64>,
+    pub(crate) evidence: Result<String, String>,
     /// Somebody who changes an object whenever the watcher has written it.
     pub(crate) meddler: Option<(ObjectKey, Meddle)>,
     refusals: BTreeMap<ObjectRef, Timestamp>,
@@ -122,6 +125,8 @@ impl World {
             knows: false,
             conflicts: 0,
             ignored: BTreeMap::new(),
+            gathered: None,
+            evidence: Ok("evidence".to_owned()),
             meddler: None,
             refusals: BTreeMap::new(),
             log: BTreeMap::new(),
@@ -322,6 +327,7 @@ impl World {
         self.sightings = Sightings::default();
         self.refusals.clear();
         self.ignored.clear();
+        self.gathered = None;
         for (.., seen) in self.log.values_mut() {
             *seen = None;
         }

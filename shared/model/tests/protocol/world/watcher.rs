@@ -92,6 +92,7 @@ impl World {
             options: Options { accept_unverified: self.policy.accept_unverified, ..self.options },
             pods: self.pods.clone(),
             ignored: self.ignored.clone(),
+            evidence: (self.gathered == Some(self.status.revision)).then(|| self.evidence.clone()),
             refusals: self
                 .refusals
                 .iter()
@@ -213,6 +214,7 @@ impl World {
             }
             Effect::Pack => self.pack(),
             Effect::Restore(restore) => self.restore(restore),
+            Effect::Evidence => self.gathered = Some(self.status.revision),
         }
     }
 

@@ -1,0 +1,106 @@
+//! What was seen of a failed revision, as much of it as fits on a screen.
+
+use backout_model::evidence::{Change, Condition, Container, Done, Event, Evidence, Field, Role};
+
+use super::section;
+
+/// How much of each fits on a screen.
+const LOG: usize = 8;
+const CONTAINERS: usize = 2;
+const LIST: usize = 5;
+const FIELDS: usize = 8;
+
+pub(super) fn tell(lines: &mut Vec<String>, evidence: &Evidence, all: bool, width: usize) {
+    let limit = |limit: usize| if all { usize::MAX } else { limit };
+    for container in evidence.containers.iter().take(limit(CONTAINERS)) {
+        tell_container(lines, container, limit(LOG));
+    }
+    more(lines, "containers", evidence.containers.len(), limit(CONTAINERS));
+    let list = |total: usize| (limit(LIST).min(total), total);
+    let (shown, total) = list(evidence.conditions.len());
+    section(lines, "Conditions", evidence.conditions.iter().take(shown).map(condition), width);
+    more(lines, "conditions", total, shown);
+    let (shown, total) = list(evidence.events.len());
+    section(lines, "Warnings", evidence.events.iter().take(shown).map(event), width);
+    more(lines, "warnings", total, shown);
+    tell_changes(lines, &evidence.changes, limit(FIELDS));
+    section(lines, "Notes", evidence.notes.iter().cloned(), width);
+}
+
+fn tell_container(lines: &mut Vec<String>, container: &Container, limit: usize) {
+    let role = match container.role {
+        Role::Init => "Init container",
+        Role::Sidecar => "Sidecar",
+        Role::Main => "Container",
+    };
+    let mut told = vec![format!("{} {}", container.state, container.reason).trim().to_owned()];
+    told.extend(container.exit_code.map(|code| format!("exit code {code}")));
+    told.extend(container.signal.map(|signal| format!("signal {signal}")));
+    if container.restarts > 0 {
+        told.push(format!("{} restarts", container.restarts));
+    }
+    lines.push(String::new());
+    lines.push(format!("{role} {} of pod {}: {}", container.container, container.pod, told.join(", ")));
+    if !container.termination_message.is_empty() {
+        lines.push(format!("  last word: {}", container.termination_message.trim()));
+    }
+    for (title, log) in [
+        ("its log ends with", &container.log),
+        ("the log before its restart ends with", &container.previous_log),
+    ] {
+        if !log.is_empty() {
+            lines.push(format!("  {title}"));
+            lines.extend(log.iter().skip(log.len().saturating_sub(limit)).map(|line| format!("  | {line}")));
+        }
+    }
+}
+
+fn more(lines: &mut Vec<String>, what: &str, total: usize, shown: usize) {
+    let more = total.saturating_sub(shown);
+    if more > 0 {
+        lines.push(format!("  … {more} more {what}: kubectl backout why --all"));
+    }
+}
+
+fn condition(condition: &Condition) -> String {
+    let Condition { object, type_, status, reason, message, .. } = condition;
+    let told: Vec<_> =
+        [reason, message].into_iter().filter(|it| !it.is_empty()).map(String::as_str).collect();
+    format!("{object}: {type_}={status} {}", told.join(": "))
+}
+
+fn event(event: &Event) -> String {
+    let times = if event.count > 1 { format!(" ({} times)", event.count) } else { String::new() };
+    format!("{}: {}: {}{times}", event.object, event.reason, event.message)
+}
+
+/// What a revision changed, an object after the other.
+pub(crate) fn tell_changes(lines: &mut Vec<String>, changes: &[Change], limit: usize) {
+    if changes.is_empty() {
+        return;
+    }
+    lines.extend([String::new(), "It had changed:".to_owned()]);
+    let mut told = Vec::new();
+    for change in changes {
+        let what = match change.operation {
+            Done::Created => " (created)",
+            Done::Changed => "",
+            Done::Deleted => " (deleted)",
+            Done::Replaced => " (deleted and made anew)",
+        };
+        told.push(format!("  {}{what}", change.object));
+        told.extend(change.fields.iter().map(|it| format!("    {}", field(it))));
+    }
+    let total = told.len();
+    lines.extend(told.into_iter().take(limit));
+    more(lines, "lines", total, limit);
+}
+
+fn field(field: &Field) -> String {
+    match (&field.before, &field.after) {
+        (Some(before), Some(after)) => format!("{}: {before} -> {after}", field.path),
+        (None, Some(after)) => format!("{}: {after} (new)", field.path),
+        (Some(before), None) => format!("{}: {before} (removed)", field.path),
+        (None, None) => field.path.clone(),
+    }
+}

@@ -1,0 +1,41 @@
+//! The evidence is secured first: a rollback destroys the scene of the crime.
+
+use std::time::Duration;
+
+use super::{Effect, Wake, step::Step};
+use crate::release::Phase;
+
+/// The longest text about why there is none, in bytes.
+const LONGEST: usize = 500;
+
+impl Step<'_> {
+    /// Has the evidence about a failed revision gathered if that was not tried, and says whether it is still to come.
+    /// Where it came to nothing the status says why, and all goes on without it: a failure is gathered about but once, for
+    /// later there is something else to see.
+    pub(super) fn secures_evidence(&mut self) -> bool {
+        let has_failed =
+            matches!(self.status.phase, Some(Phase::RollingBack | Phase::Held | Phase::Notified));
+        let is_over = self.status.evidence.is_some() || self.status.evidence_missing.is_some();
+        if !has_failed || is_over || self.status.failure.is_none() {
+            return false;
+        }
+        match &self.seen.evidence {
+            None => {
+                self.effects.push(Effect::Evidence);
+                self.wake = Wake::After(Duration::ZERO);
+                return true;
+            }
+            Some(Ok(secret)) => {
+                self.status.evidence = Some(secret.clone());
+                let revision = self.status.revision;
+                let past = self.status.history.iter_mut().find(|past| past.revision == revision);
+                past.into_iter().for_each(|past| past.evidence = Some(secret.clone()));
+            }
+            Some(Err(why)) => {
+                let end = why.floor_char_boundary(LONGEST);
+                self.status.evidence_missing = why.get(..end).map(str::to_owned);
+            }
+        }
+        false
+    }
+}
