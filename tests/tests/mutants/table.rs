@@ -95,15 +95,15 @@ mutants! {
         MODEL "admission_props" "";
 
     // Decided once, and only on evidence.
-    5, "shared/model/src/protocol/step.rs",
+    5, "shared/model/src/protocol/soak.rs",
         "Verdict::Undecided { .. } => {}" => "Verdict::Undecided { .. } => self.fail(Failure::default(), false),",
         MODEL "protocol" "a_blind_time_neither_counts_nor_keeps_the_watcher_busy";
     5, "shared/model/src/protocol/step.rs",
         "&& self.seen.generation != self.status.observed_generation" => "&& true",
         MODEL "protocol" "a_hold_that_no_permission_can_lift_is_not_tried_over_and_over";
-    5, "shared/model/src/health/verdict.rs",
-        "return Self { status: Status::Unknown { message: why.clone() }, ..standing };"
-        => "return Self { status: Status::Failed { reason: reasons::DISAPPEARED, message: why.clone() }, ..standing };",
+    5, "shared/model/src/health/standing.rs",
+        "Live::Unreadable(why) => Status::Unknown { message: why.clone() },"
+        => "Live::Unreadable(why) => Status::Failed { reason: reasons::DISAPPEARED, message: why.clone() },",
         MODEL "health" "what_cannot_be_read_is_undecided_and_never_failed";
 
     // Wherever the watcher dies it ends the same.

@@ -22,6 +22,7 @@ mod log;
 mod observed;
 mod report;
 mod restored;
+mod soak;
 mod step;
 mod undoing;
 

@@ -8,11 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     Decision, Effect, Notice, Observed, Wake,
     client::{self, Transaction},
-    observed::Watched,
     report, restored, undoing,
 };
 use crate::{
-    health::{self, Judgement, Verdict},
+    health::{Judgement, Verdict},
     object::Position,
     release::{Action, Attempt, Author, Failure, Fence, Past, Phase, ReleaseStatus, Unrestored},
     undo::chain::{Entry, Standing},
@@ -181,6 +180,8 @@ impl<'a> Step<'a> {
             self.status.sealed_position = None;
             self.status.sealed_at = None;
             self.status.ready_since = None;
+            self.status.unready_since = None;
+            self.status.unrest = 0;
             self.enter(Phase::Open);
             return self.open();
         }
@@ -191,43 +192,8 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn conclude(&mut self, verdict: Verdict) {
-        match verdict {
-            Verdict::Failed(failure) => self.fail(failure, false),
-            Verdict::Undecided { .. } => {}
-            Verdict::Ready => self.soak(),
-            Verdict::Waiting { .. } => {
-                if self.status.phase == Some(Phase::Soaking) {
-                    self.status.ready_since = None;
-                    self.enter(Phase::Progressing);
-                }
-                let deadline = self.seen.policy.deadline;
-                if self.sealed_for() >= signed(deadline)
-                    && let Some(judgement) = &self.judgement
-                {
-                    self.fail(health::deadline_failure(judgement, deadline), false);
-                }
-            }
-        }
-    }
-
-    fn soak(&mut self) {
-        let since = self.status.ready_since.clone().map_or_else(|| round_up(self.now), |since| since.0);
-        self.status.ready_since = Some(Time(since));
-        let is_open = |(_, entry, standing): (&_, &Entry, _)| {
-            standing == Standing::Pending && entry.position <= self.seen.cut()
-        };
-        let soaked = Watched::at_most(self.now.duration_since(since), self.seen.watched.ready);
-        if soaked >= signed(self.seen.policy.soak) && !self.seen.log().any(is_open) {
-            self.status.healthy_revision = Some(self.status.revision);
-            self.end(Phase::Healthy);
-        } else if self.status.phase != Some(Phase::Soaking) {
-            self.enter(Phase::Soaking);
-        }
-    }
-
     /// The verdict has fallen. What was seen is stored with the decision, before anything is touched.
-    fn fail(&mut self, failure: Failure, client_waits: bool) {
+    pub(super) fn fail(&mut self, failure: Failure, client_waits: bool) {
         let policy = &self.seen.policy;
         let action = match self.status.attempt {
             _ if policy.suspend => Action::Notify,
@@ -264,6 +230,7 @@ impl<'a> Step<'a> {
     pub(super) fn end(&mut self, phase: Phase) {
         if phase == Phase::Healthy {
             self.close_interval();
+            self.notices.extend(report::warnings(self.judgement.as_ref()));
         } else {
             self.status.confirmed = self.confirmed();
         }
@@ -308,7 +275,7 @@ impl<'a> Step<'a> {
 
     fn finish(mut self) -> Decision {
         self.status.observed_generation = self.seen.generation;
-        self.status.problems = report::problems(self.seen);
+        self.status.problems = report::problems(self.seen, self.judgement.as_ref());
         report::summarize(&mut self.status, self.judgement.as_ref(), self.held_up.as_ref(), self.now);
         Decision {
             status: self.status,
@@ -326,9 +293,4 @@ fn is_young(entry: &Entry, standing: Standing, age: Duration) -> bool {
 
 pub(super) fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-/// Stored times have whole seconds: rounding up keeps the soak from being cut short.
-fn round_up(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second() + 1).unwrap_or(now)
 }
