@@ -157,7 +157,9 @@ fn is_steady(pod: &Value, now: Timestamp) -> bool {
     let Some(ready) = Facts(pod).condition("Ready").filter(|ready| ready.is_true()) else {
         return false;
     };
-    let proved = ready.since().is_some_and(|since| age(now, since) >= PROOF);
+    let is_old = |since| age(now, since) >= PROOF;
+    let proved = ready.since().is_some_and(is_old)
+        && containers::of(pod).filter_map(|container| container.started()).all(is_old);
     proved || containers::of(pod).all(|container| container.restarts() == 0)
 }
 

@@ -127,7 +127,10 @@ impl Memory {
             return;
         }
         let told = container.pod.condition("Ready").filter(|ready| ready.is_true());
-        let told = told.and_then(Condition::since).filter(|since| *since <= now);
+        // A container that is restarted at once takes its pod's readiness over.
+        let told =
+            told.and_then(Condition::since).map(|since| since.max(container.started().unwrap_or(since)));
+        let told = told.filter(|since| *since <= now);
         let since = told.into_iter().chain(self.ready_since).min().unwrap_or(now);
         self.ready_since = Some(since);
         if age(now, since) >= background.proof {
