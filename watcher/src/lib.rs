@@ -17,6 +17,7 @@ mod perform;
 mod reconcile;
 mod records;
 mod schemas;
+mod surroundings;
 mod sweep;
 mod verify;
 mod weed;

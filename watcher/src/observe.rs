@@ -27,12 +27,13 @@ use crate::{
     memory::Memory,
     packs,
     records::{Links, unreadable},
+    surroundings,
     verify::verify,
     weed::weed,
 };
 
 /// Reads side by side for one release.
-const PARALLEL: usize = 16;
+pub(crate) const PARALLEL: usize = 16;
 
 /// What there was to see.
 pub(crate) enum Sight {
@@ -112,7 +113,7 @@ pub(crate) async fn release(
         memory.baselines.clear();
         return Ok(Sight::Release(Box::new((found, observed))));
     }
-    workloads(context, &mut observed).await;
+    surroundings::look(context, &mut observed, judging).await;
     if judging {
         memory.end_of_rollback();
         baselines(context, &mut observed, memory).await?;
@@ -236,36 +237,6 @@ async fn links(context: &Context, entries: &[Entry], live: &Live) -> Result<Link
     match pointer.filter(|pointer| !known.contains(pointer)) {
         Some(pointer) => context.log.follow(pointer, &known).await,
         None => Ok(Links::default()),
-    }
-}
-
-const WORKLOADS: [&str; 2] = ["apps", "batch"];
-
-/// Lists the pods and ReplicaSets of all namespaces in which the release has workloads.
-async fn workloads(context: &Context, observed: &mut Observed) {
-    let namespaces: BTreeSet<_> = observed
-        .tracks
-        .iter()
-        .filter(|track| {
-            WORKLOADS.contains(&track.object.key.group.as_str()) || track.object.key.resource == "pods"
-        })
-        .filter_map(|track| track.object.key.namespace.clone())
-        .collect();
-    for namespace in namespaces {
-        let (pods, replica_sets, events) = tokio::join!(
-            context.cluster.all("/api/v1", &namespace, "pods", ""),
-            context.cluster.all("/apis/apps/v1", &namespace, "replicasets", ""),
-            context.cluster.all("/api/v1", &namespace, "events", "involvedObject.kind=Pod,reason=Failed"),
-        );
-        // Events make a verdict come sooner, and no verdict rests on them alone.
-        observed.events.extend(events.unwrap_or_default());
-        match (pods, replica_sets) {
-            (Ok(pods), Ok(replica_sets)) => {
-                observed.pods.extend(pods);
-                observed.replica_sets.extend(replica_sets);
-            }
-            (Err(error), _) | (_, Err(error)) => observed.blind = Some(error.to_string()),
-        }
     }
 }
 

@@ -31,7 +31,7 @@ macro_rules! mutants {
 
 mutants! {
     // The record of every committed write was durable before it, and still counted.
-    1, "shared/model/src/protocol/step.rs",
+    1, "shared/model/src/protocol/soak.rs",
         "if soaked >= signed(self.seen.policy.soak) && !self.seen.log().any(is_open) {"
         => "if soaked >= signed(self.seen.policy.soak) && (true || !self.seen.log().any(is_open)) {",
         MODEL "protocol" "a_revision_is_committed_only_when_all_its_writes_are_known";
@@ -84,8 +84,8 @@ mutants! {
         SYSTEM "stories" "a_failed_first_install_is_taken_down_again";
 
     // A healthy release changes nothing but three labels.
-    4, "shared/model/src/protocol/step.rs",
-        "if self.sealed_for() >= signed(deadline)" => "if (true || self.sealed_for() >= signed(deadline))",
+    4, "shared/model/src/health/verdict.rs",
+        "find(|wait| elapsed >= time(wait))" => "find(|wait| true || elapsed >= time(wait))",
         MODEL "protocol" "each_write_gets_the_whole_time_to_become_ready";
     4, "shared/model/src/undo/chain.rs",
         "Operation::Delete => !is_there_to_stay(entry, live)," => "Operation::Delete => true,",
@@ -95,15 +95,15 @@ mutants! {
         MODEL "admission_props" "";
 
     // Decided once, and only on evidence.
-    5, "shared/model/src/protocol/step.rs",
+    5, "shared/model/src/protocol/soak.rs",
         "Verdict::Undecided { .. } => {}" => "Verdict::Undecided { .. } => self.fail(Failure::default(), false),",
         MODEL "protocol" "a_blind_time_neither_counts_nor_keeps_the_watcher_busy";
     5, "shared/model/src/protocol/step.rs",
         "&& self.seen.generation != self.status.observed_generation" => "&& true",
         MODEL "protocol" "a_hold_that_no_permission_can_lift_is_not_tried_over_and_over";
-    5, "shared/model/src/health/verdict.rs",
-        "return Self { status: Status::Unknown { message: why.clone() }, ..standing };"
-        => "return Self { status: Status::Failed { reason: reasons::DISAPPEARED, message: why.clone() }, ..standing };",
+    5, "shared/model/src/health/standing.rs",
+        "Live::Unreadable(why) => Status::Unknown { message: why.clone() },"
+        => "Live::Unreadable(why) => Status::Failed { reason: reasons::DISAPPEARED, message: why.clone() },",
         MODEL "health" "what_cannot_be_read_is_undecided_and_never_failed";
 
     // Wherever the watcher dies it ends the same.

@@ -100,6 +100,11 @@ impl<'a> Container<'a> {
         self.status.0.pointer("/state/running").is_some()
     }
 
+    /// When the run began that goes on now.
+    pub(super) fn started(&self) -> Option<Timestamp> {
+        self.status.time("/state/running/startedAt")
+    }
+
     /// Why the container waits: reason and message.
     pub(super) fn waiting(&self) -> Option<(&'a str, &'a str)> {
         self.status.0.pointer("/state/waiting")?;

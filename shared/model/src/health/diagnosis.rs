@@ -1,20 +1,38 @@
 //! What the pods of one workload say together about its new revision.
 
-use std::{cmp::Ordering, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Scene, containers,
-    containers::Container,
-    evidence,
+    Scene,
+    class::{Patience, Weight},
+    containers::{self, Container},
+    creation, evidence,
     facts::Facts,
+    findings::Finding,
     freshness::Case,
+    nodes, pod_signals,
     pods::{self, Workload},
-    sightings::{Background, Memory, Sightings, age, key_of, restarts_before},
-    signals::{Class, Row, row_of},
+    reasons,
+    runs::{Background, Memory, restarts_before},
+    sightings::{ObjectMemory, Sightings, Signal, age, key_of, pod_key},
+    signals::row_of,
 };
+use crate::object::Image;
+
+/// A workload that is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub(super) workload: Workload,
+    pub(super) case: Case<'a>,
+    pub(super) scene: &'a Scene,
+    /// Another object of the release is still on its way.
+    pub(super) others_wait: bool,
+    /// One that may make others is.
+    pub(super) makers_wait: bool,
+}
 
 /// What was found out about the pods of a workload.
 #[derive(Debug, Default)]
@@ -27,83 +45,91 @@ pub(super) struct Diagnosis<'a> {
     pub(super) trouble: Option<String>,
     /// When a signal that stands now would become a failure.
     pub(super) due: Option<Duration>,
+    /// A container was restarted since the last look.
+    pub(super) crashed: bool,
+    /// No pod that was ready is in trouble: those that are not ready took the place of others.
+    pub(super) replaced: bool,
 }
 
 /// How long a container must be ready to have proved itself (as the circuit breaker of ECS resets).
 const PROOF: Duration = Duration::from_secs(30);
-/// The least time from the first failed run to a verdict: kubelets may restart five times in twelve seconds (KEP-4603).
-const FLOOR: Duration = Duration::from_secs(20);
-/// How many failed runs it takes once everything was ready: the first may be an accident.
-const SOAK_RUNS: u64 = 2;
-/// By then a kubelet has tried again, whether it was seen or not: its first two pauses are 10 and 20 seconds.
-const SURELY_TRIED_AGAIN: Duration = Duration::from_mins(1);
 
-/// What a signal amounts to now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weight {
-    Fatal,
-    /// It becomes fatal if it stands for so much longer.
-    Due(Duration),
-    Light,
-}
-
-struct Finding<'a> {
-    container: Container<'a>,
-    row: &'static Row,
-    weight: Weight,
-    message: String,
-}
-
-/// Looks at the pods of the new revision; `others_wait` says whether another object of the release is still on its way.
+/// Looks at the pods of the new revision.
 pub(super) fn diagnose<'a>(
-    workload: Workload,
-    case: &Case<'a>,
-    scene: &'a Scene,
-    others_wait: bool,
+    look: &Look<'a>,
+    memory: &mut ObjectMemory,
+    is_first_look: bool,
     old: &Sightings,
     new: &mut Sightings,
     now: Timestamp,
 ) -> Diagnosis<'a> {
+    let Look { workload, case, scene, .. } = *look;
     // A write that did not change the spec made no pods: what they do is not its doing.
     if case.is_unchanged() {
         return Diagnosis::default();
     }
-    let pods = pods::of_new_revision(workload, case, scene);
+    let all = pods::of_new_revision(workload, &case, scene);
+    let pods = if workload == Workload::DaemonSet { nodes::telling(all, scene) } else { all };
+    let ended = pods::ended(workload, &case, scene);
     let steady = pods.iter().filter(|pod| is_steady(pod, now)).count();
-    let patient = scene.install || others_wait || steady > 0;
+    let patience = Patience {
+        crashes: scene.install || look.others_wait || steady > 0,
+        makers_wait: look.makers_wait,
+        leaving: is_leaving(&case, scene),
+    };
+    // What was ready with this rollout proved that the cluster has room for it, and lets it be.
+    let proved = memory.ready_with.as_ref().is_some_and(|(rollout, _)| rollout == pods::rollout(case.live));
     let mut findings = Vec::new();
+    let (mut crashed, mut lost) = (false, false);
+    for (pod, lives) in pods.iter().map(|pod| (pod, true)).chain(ended.iter().map(|pod| (pod, false))) {
+        let before = old.pods.get(&pod_key(pod));
+        let mut pod_memory = before.cloned().unwrap_or_default();
+        let inherited = before.is_none() && is_first_look && case.keeps_pods();
+        let found = pod_signals::of(pod, scene).filter(|_| !proved && !inherited);
+        pod_memory.signal = Signal::sight(pod_memory.signal, found.map(|found| found.row.matter), now);
+        if let (Some(found), Some(signal)) = (found, &pod_memory.signal) {
+            let name = Image(pod).meta("name").unwrap_or_default();
+            findings.push(Finding::of_pod(name, found, signal, patience, now));
+        }
+        let ready = Facts(pod).is_true("Ready");
+        lost |= lives && pod_memory.was_ready && !ready;
+        pod_memory.was_ready |= ready;
+        new.pods.insert(pod_key(pod), pod_memory);
+    }
     for pod in &pods {
         for container in containers::of(pod) {
-            let background = background(workload, case, scene, &container);
+            let background = background(look, &container);
             let key = key_of(pod, &container);
-            let mut memory = Memory::next(old.containers.get(&key), &container, background, now);
+            let before = old.containers.get(&key);
+            crashed |= before.is_some_and(|before| container.restarts() > before.restarts);
+            let mut memory = Memory::next(before, &container, background, now);
             let row = row_of(&container, &memory.complaint(&container));
             memory.sight(row, now);
             if let Some(row) = row.filter(|_| !memory.inherited) {
-                let weight = weigh(row, workload, &memory, patient, now);
-                findings.push(Finding {
-                    container,
-                    row,
-                    weight,
-                    message: tell(row, &container, &memory, now),
-                });
+                findings.push(Finding::of_container(row, Some(workload), &container, &memory, patience, now));
             }
             new.containers.insert(key, memory);
         }
     }
+    let refusal = creation::refused(look, memory, is_first_look, patience, now).filter(|_| !proved);
+    findings.extend(refusal);
+    findings.extend(rejected(&pods, &ended, memory, now).filter(|_| !proved));
     Diagnosis {
         failure: conclude(workload, case.live, pods.len(), steady, &findings),
         trouble: findings
             .first()
-            .map(Finding::sentence)
+            .map(|finding| finding.sentence.clone())
             .or_else(|| pods.iter().find_map(|pod| evidence::trouble(pod))),
         due: findings.iter().filter_map(|finding| finding.weight.due()).min(),
+        crashed,
+        replaced: !pods.is_empty() && !lost && findings.iter().all(|finding| finding.weight != Weight::Fatal),
         pods,
     }
 }
 
-fn background(workload: Workload, case: &Case<'_>, scene: &Scene, container: &Container<'_>) -> Background {
-    let is_pod = workload == Workload::Pod;
+fn background(look: &Look<'_>, container: &Container<'_>) -> Background {
+    let Look { workload, case, scene, .. } = look;
+    let is_pod = *workload == Workload::Pod;
     let before = if is_pod { case.before } else { None };
     Background {
         restarts: restarts_before(before, container.name()),
@@ -118,10 +144,9 @@ fn background(workload: Workload, case: &Case<'_>, scene: &Scene, container: &Co
 fn pulls_told(scene: &Scene, container: &Container<'_>) -> u32 {
     let uid = container.pod.text("/metadata/uid");
     let of_container = format!("{{{}}}", container.name());
-    let told = scene.events.iter().map(Facts).filter(|event| {
+    let told = pod_signals::events_about(uid, scene).filter(|event| {
         let field = event.text("/involvedObject/fieldPath");
-        event.text("/involvedObject/uid") == uid
-            && (field.is_empty() || field.ends_with(&of_container))
+        (field.is_empty() || field.ends_with(&of_container))
             && event.text("/message").starts_with("Failed to pull image")
     });
     told.map(|event| u32::try_from(event.count("/count").max(1)).unwrap_or(u32::MAX)).sum()
@@ -132,50 +157,34 @@ fn is_steady(pod: &Value, now: Timestamp) -> bool {
     let Some(ready) = Facts(pod).condition("Ready").filter(|ready| ready.is_true()) else {
         return false;
     };
-    let proved = ready.since().is_some_and(|since| age(now, since) >= PROOF);
+    let is_old = |since| age(now, since) >= PROOF;
+    let proved = ready.since().is_some_and(is_old)
+        && containers::of(pod).filter_map(|container| container.started()).all(is_old);
     proved || containers::of(pod).all(|container| container.restarts() == 0)
 }
 
-fn weigh(row: &Row, workload: Workload, memory: &Memory, patient: bool, now: Timestamp) -> Weight {
-    let Some(signal) = &memory.signal else {
-        return Weight::Light;
-    };
-    let stood = age(now, signal.first);
-    match row.class {
-        Class::Evidence => Weight::Light,
-        // A job has a budget of its own, and says when it is spent.
-        _ if workload == Workload::Job && !row.is_before_start() => Weight::Light,
-        Class::Deterministic { confirm, attempts } => {
-            let tried = memory.pull.as_ref().map_or(attempts, |pull| pull.attempts);
-            let enough = tried >= attempts;
-            if enough || stood >= SURELY_TRIED_AGAIN {
-                Weight::after(confirm, stood)
-            } else {
-                Weight::Due(SURELY_TRIED_AGAIN.saturating_sub(stood))
-            }
-        }
-        Class::Threshold { patience } => Weight::after(patience, stood),
-        Class::Crashes { restarts, patient: more } => {
-            let allowed = if patient { more } else { restarts };
-            let soak = memory.soak.as_ref().filter(|soak| soak.ended >= SOAK_RUNS);
-            let spent = Some(&memory.budget).filter(|budget| budget.ended > allowed);
-            let since = [soak, spent].into_iter().flatten().filter_map(|budget| budget.since).min();
-            since.map_or(Weight::Light, |since| Weight::after(FLOOR, age(now, since)))
-        }
-    }
+/// Whether pods of the workload are on their way out, or must be before new ones come.
+fn is_leaving(case: &Case<'_>, scene: &Scene) -> bool {
+    let leaving = |uid| pods::all_of(uid, scene).any(|pod| Image(pod).is_terminating());
+    case.live.text("/spec/strategy/type") == "Recreate" || Image(case.live.0).uid().is_some_and(leaving)
 }
 
-impl Weight {
-    fn after(wait: Duration, stood: Duration) -> Self {
-        if stood >= wait { Self::Fatal } else { Self::Due(wait.saturating_sub(stood)) }
-    }
-
-    fn due(self) -> Option<Duration> {
-        match self {
-            Self::Due(time) => Some(time),
-            Self::Fatal | Self::Light => None,
-        }
-    }
+/// Pods that nodes refuse one after the other, while none of the revision runs.
+fn rejected(pods: &[&Value], ended: &[&Value], memory: &mut ObjectMemory, now: Timestamp) -> Option<Finding> {
+    let rejects: Vec<_> = ended.iter().copied().filter(|pod| pod_signals::is_refused_here(pod)).collect();
+    let count = memory.count_rejects(rejects.iter().copied(), now);
+    let runs = pods.iter().any(|pod| Facts(pod).text("/status/phase") == "Running");
+    let last = rejects.last()?;
+    (count >= pod_signals::REJECTS && !runs).then(|| Finding {
+        pod: String::new(),
+        reason: reasons::REFUSED_BY_NODE,
+        weight: Weight::Fatal,
+        sentence: format!(
+            "{count} of its pods were refused by their nodes within a minute: {}",
+            evidence::text(Facts(last).text("/status/message"))
+        ),
+        rank: 1,
+    })
 }
 
 /// Whether enough pods fail for the workload to fail, and with what.
@@ -184,27 +193,36 @@ fn conclude(
     object: Facts<'_>,
     pods: usize,
     steady: usize,
-    findings: &[Finding<'_>],
+    findings: &[Finding],
 ) -> Option<(&'static str, String)> {
     let fatal: Vec<_> = findings.iter().filter(|finding| finding.weight == Weight::Fatal).collect();
-    let mut names: Vec<_> = fatal.iter().map(|finding| finding.pod()).collect();
+    let mut names: Vec<_> = fatal.iter().map(|finding| finding.pod.as_str()).collect();
+    names.sort_unstable();
     names.dedup();
-    let failing = names.len();
+    let of_workload = names.contains(&"");
+    let failing = names.len() - usize::from(of_workload);
     let enough = match workload {
+        _ if of_workload => true,
         // An ordered rollout waits for each single pod.
         Workload::StatefulSet | Workload::Pod => failing > 0,
         Workload::DaemonSet => failing > if steady > 0 { max_unavailable(object) } else { 0 },
-        Workload::Deployment | Workload::ReplicaSet | Workload::Job => {
-            failing > 0 && (steady == 0 || failing >= pods.div_ceil(2))
-        }
+        _ => is_broad(failing, pods, steady),
     };
     let worst = fatal.into_iter().min_by(|a, b| a.order(b)).filter(|_| enough)?;
-    let more = match failing {
-        1 => String::new(),
-        2 => " (and 1 more pod like it)".to_owned(),
-        n => format!(" (and {} more pods like it)", n - 1),
-    };
-    Some((worst.row.reason, format!("{}{more}", worst.sentence())))
+    Some((worst.reason, format!("{}{}", worst.sentence, and_more(failing.saturating_sub(1)))))
+}
+
+/// Half of the pods, or any if none is well.
+pub(super) fn is_broad(failing: usize, pods: usize, steady: usize) -> bool {
+    failing > 0 && (steady == 0 || failing >= pods.div_ceil(2))
+}
+
+pub(super) fn and_more(pods: usize) -> String {
+    match pods {
+        0 => String::new(),
+        1 => " (and 1 more pod like it)".to_owned(),
+        n => format!(" (and {n} more pods like it)"),
+    }
 }
 
 /// `maxUnavailable` of a DaemonSet, in pods; the API's default is 1.
@@ -216,49 +234,4 @@ fn max_unavailable(object: Facts<'_>) -> usize {
         None => object.int(FIELD).unwrap_or(1),
     };
     usize::try_from(pods).unwrap_or(0)
-}
-
-impl Finding<'_> {
-    fn pod(&self) -> &str {
-        self.container.pod.text("/metadata/name")
-    }
-
-    fn sentence(&self) -> String {
-        format!("{} {}", self.container.title(), self.message)
-    }
-
-    /// The surest signal first; among equals always the same.
-    fn order(&self, other: &Self) -> Ordering {
-        let rank = |finding: &Self| match finding.row.class {
-            Class::Deterministic { .. } => 0,
-            Class::Threshold { .. } => 1,
-            Class::Crashes { .. } => 2,
-            Class::Evidence => 3,
-        };
-        (rank(self), self.pod()).cmp(&(rank(other), other.pod()))
-    }
-}
-
-/// The row's words, with what is known about the container.
-fn tell(row: &Row, container: &Container<'_>, memory: &Memory, now: Timestamp) -> String {
-    let ending = container.failed_run();
-    let runs = [Some(&memory.budget), memory.soak.as_ref()];
-    let (count, since) = if let Class::Crashes { .. } = row.class {
-        let runs = runs.into_iter().flatten().max_by_key(|budget| budget.ended);
-        (runs.map_or(0, |budget| budget.ended), runs.and_then(|budget| budget.since))
-    } else {
-        let tried = memory.pull.as_ref().map_or(1, |pull| u64::from(pull.attempts));
-        (tried, memory.signal.as_ref().map(|signal| signal.first))
-    };
-    let message =
-        ending.filter(|_| row.is_ended()).map_or_else(|| memory.cause(container), |ending| ending.message);
-    row.tells
-        .replace("{attempts}", &if count == 1 { "1 attempt".to_owned() } else { format!("{count} attempts") })
-        .replace("{times}", &if count == 1 { "once".to_owned() } else { format!("{count} times") })
-        .replace("{age}", &format!("{} s", since.map_or(0, |since| age(now, since).as_secs())))
-        .replace("{exit}", &ending.map_or(0, |ending| ending.exit_code).to_string())
-        .replace("{image}", &format!("{:?}", evidence::text(container.image())))
-        .replace("{message}", &evidence::text(evidence::gist(message)))
-        .trim_end_matches(": ")
-        .to_owned()
 }

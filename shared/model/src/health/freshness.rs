@@ -3,6 +3,8 @@
 //! A condition such as `ProgressDeadlineExceeded` survives into the next generation: who trusts it declares every
 //! rollback to an existing ReplicaSet failed. Times are compared with the state before, never with a clock.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::facts::{Condition, Facts};
@@ -15,13 +17,20 @@ pub(super) struct Case<'a> {
     pub(super) live: Facts<'a>,
     /// The object as it was; absent if the revision created it.
     pub(super) before: Option<Facts<'a>>,
+    /// For how long the revision has been under way, if that is known.
+    pub(super) age: Option<Duration>,
 }
 
 impl<'a> Case<'a> {
     /// Another object that had the name before is no state before.
     pub(super) fn new(live: &'a Value, baseline: Option<&'a Value>) -> Self {
         let same = |before: &&Value| Image(before).uid() == Image(live).uid();
-        Self { live: Facts(live), before: baseline.filter(same).map(Facts) }
+        Self { live: Facts(live), before: baseline.filter(same).map(Facts), age: None }
+    }
+
+    /// The same, of a revision that has been under way for so long.
+    pub(super) fn aged(self, age: Option<Duration>) -> Self {
+        Self { age, ..self }
     }
 
     /// Whether a condition of the live object speaks of its current spec, and did not say the same before. Asked only

@@ -3,25 +3,37 @@
 //! # Flow
 //!
 //! [`judge`] asks of each object that the revision changed whether it is ready ([`readiness`]), and of each workload
-//! what the containers of its new pods are doing: a table of signals says which of their states are failures, and how
-//! long or how often they must be seen.
+//! whether its new pods come to be, find a node and start, and what their containers are doing: tables of signals say
+//! what of that is a failure, and how long or how often it must be seen. A ConfigMap or Secret is judged by the pods
+//! that use it.
 //!
 //! # Guarantees
 //!
 //! - What the revision did not change is never held against it.
 //! - What cannot be seen is never a failure.
 
+mod class;
+mod consumers;
 mod containers;
+mod creation;
 mod diagnosis;
 mod evidence;
 mod facts;
+mod findings;
 mod freshness;
+mod nodes;
+mod pod_signals;
 mod pods;
 mod readiness;
 pub mod reasons;
+mod rules;
+mod runs;
 mod sightings;
 mod signals;
+mod standing;
 mod verdict;
+
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 
@@ -29,7 +41,7 @@ use crate::object::ObjectRef;
 
 pub use readiness::{Status, readiness};
 pub use sightings::Sightings;
-pub use verdict::{Judgement, Verdict, deadline_failure, judge};
+pub use verdict::{Judgement, Verdict, Wait, Warning, deadline_failure, judge};
 
 /// What the server says about an object right now.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,9 +76,17 @@ pub struct Scene {
     pub pods: Vec<Value>,
     /// All `ReplicaSet`s of the namespaces concerned.
     pub replica_sets: Vec<Value>,
-    /// Events of reason `Failed` about those pods: the kubelet tells there of each attempt to pull an image, in the
-    /// pod's status only of every other one. Best effort: nothing rests on them alone.
+    /// Events about those pods and their owners that tell of trouble, and those of autoscalers of nodes. Best effort: no
+    /// verdict rests on one alone.
     pub events: Vec<Value>,
+    /// Nodes on which pods of a DaemonSet are not ready; of a node that is gone its name alone.
+    pub nodes: Vec<Value>,
+    /// The storage classes of claims that are not bound.
+    pub storage_classes: Vec<Value>,
+    /// Namespaces that are being deleted.
+    pub going: BTreeSet<String>,
+    /// For how long the revision has been under way, if that is known.
+    pub age: Option<Duration>,
     /// The revision is a first install: dependencies may still be coming up.
     pub install: bool,
     /// Everything was ready before: the revision is soaking.

@@ -12,6 +12,7 @@ use crate::object::{Image, ObjectRef};
 pub(super) enum Workload {
     Deployment,
     ReplicaSet,
+    ReplicationController,
     StatefulSet,
     DaemonSet,
     Job,
@@ -24,6 +25,7 @@ impl Workload {
         match (object.key.group.as_str(), object.kind.as_str()) {
             ("apps", "Deployment") => Some(Self::Deployment),
             ("apps", "ReplicaSet") => Some(Self::ReplicaSet),
+            ("", "ReplicationController") => Some(Self::ReplicationController),
             ("apps", "StatefulSet") => Some(Self::StatefulSet),
             ("apps", "DaemonSet") => Some(Self::DaemonSet),
             ("batch", "Job") => Some(Self::Job),
@@ -41,31 +43,70 @@ impl Workload {
 /// The pods of the new revision that are neither on their way out nor given up for another. None while the controller
 /// has not seen the new spec, or may not act on it: what it calls the newest revision is still the old one.
 pub(super) fn of_new_revision<'a>(workload: Workload, case: &Case<'a>, scene: &'a Scene) -> Vec<&'a Value> {
-    if case.live.is_unobserved() || case.live.flag("/spec/paused") {
-        return Vec::new();
-    }
+    let given_up = |pod: &Value| workload.replaces_failed_pods() && (has_failed(pod) || is_disrupted(pod));
+    new_revision(workload, case, scene).filter(|pod| !given_up(pod)).collect()
+}
+
+/// The pods of the new revision that ended and were given up for others.
+pub(super) fn ended<'a>(workload: Workload, case: &Case<'a>, scene: &'a Scene) -> Vec<&'a Value> {
+    let ended = |pod: &Value| workload.replaces_failed_pods() && has_failed(pod);
+    new_revision(workload, case, scene).filter(|pod| ended(pod)).collect()
+}
+
+fn has_failed(pod: &Value) -> bool {
+    Facts(pod).text("/status/phase") == "Failed"
+}
+
+/// Something takes the pod away: an eviction, a preemption, the end of its node. What its containers do then is no word
+/// about the revision.
+pub(super) fn is_disrupted(pod: &Value) -> bool {
+    Facts(pod).is_true("DisruptionTarget")
+}
+
+fn new_revision<'a>(
+    workload: Workload,
+    case: &Case<'a>,
+    scene: &'a Scene,
+) -> impl Iterator<Item = &'a Value> + use<'a> {
     let object = case.live;
-    let Some(uid) = Image(object.0).uid() else {
-        return Vec::new();
-    };
-    let pods: Vec<&Value> = match workload {
-        Workload::Pod => vec![object.0],
-        Workload::Deployment => match new_replica_set(object, uid, scene).and_then(|set| Image(set).uid()) {
-            Some(set) => controlled_by(set, scene).collect(),
-            None => Vec::new(),
+    let seen = !object.is_unobserved() && !object.flag("/spec/paused");
+    let pods: Vec<&Value> = match Image(object.0).uid().filter(|_| seen) {
+        None => Vec::new(),
+        Some(uid) => match workload {
+            Workload::Pod => vec![object.0],
+            Workload::Deployment => {
+                match new_replica_set(object, uid, scene).and_then(|set| Image(set).uid()) {
+                    Some(set) => controlled_by(set, scene).collect(),
+                    None => Vec::new(),
+                }
+            }
+            Workload::ReplicaSet | Workload::ReplicationController | Workload::Job => {
+                controlled_by(uid, scene).collect()
+            }
+            Workload::StatefulSet => {
+                let revision = object.text("/status/updateRevision");
+                controlled_by(uid, scene)
+                    .filter(|pod| Image(pod).label(REVISION_HASH) == Some(revision))
+                    .collect()
+            }
+            Workload::DaemonSet => newest(object, controlled_by(uid, scene).collect()),
         },
-        Workload::ReplicaSet | Workload::Job => controlled_by(uid, scene).collect(),
-        Workload::StatefulSet => {
-            let revision = object.text("/status/updateRevision");
-            controlled_by(uid, scene)
-                .filter(|pod| Image(pod).label(REVISION_HASH) == Some(revision))
-                .collect()
-        }
-        Workload::DaemonSet => newest(object, controlled_by(uid, scene).collect()),
     };
-    let given_up =
-        |pod: &Value| workload.replaces_failed_pods() && Facts(pod).text("/status/phase") == "Failed";
-    pods.into_iter().filter(|pod| !Image(pod).is_terminating() && !given_up(pod)).collect()
+    pods.into_iter().filter(|pod| !Image(pod).is_terminating())
+}
+
+/// All pods of a workload, of whatever revision.
+pub(super) fn all_of<'a>(uid: &'a str, scene: &'a Scene) -> impl Iterator<Item = &'a Value> {
+    let sets = scene.replica_sets.iter().filter(move |set| Image(set).controller() == Some(uid));
+    let owners: Vec<_> = sets.filter_map(|set| Image(set).uid()).chain([uid]).collect();
+    scene.pods.iter().filter(move |pod| Image(pod).controller().is_some_and(|owner| owners.contains(&owner)))
+}
+
+/// The word by which a workload's controller tells its rollouts apart.
+pub(super) fn rollout(object: Facts<'_>) -> &str {
+    let of_daemon_set = || Image(object.0).annotation(TEMPLATE_GENERATION.0);
+    let of_stateful_set = || Some(object.text("/status/updateRevision"));
+    Image(object.0).annotation(REVISION).or_else(of_daemon_set).or_else(of_stateful_set).unwrap_or_default()
 }
 
 const REVISION_HASH: &str = "controller-revision-hash";
@@ -76,13 +117,13 @@ const REVISION: &str = "deployment.kubernetes.io/revision";
 const TEMPLATE_GENERATION: (&str, &str) =
     ("deprecated.daemonset.template.generation", "pod-template-generation");
 
-fn controlled_by<'a>(uid: &str, scene: &'a Scene) -> impl Iterator<Item = &'a Value> {
+pub(super) fn controlled_by<'a>(uid: &str, scene: &'a Scene) -> impl Iterator<Item = &'a Value> {
     scene.pods.iter().filter(move |pod| Image(pod).controller() == Some(uid))
 }
 
 /// By the revision that the controller wrote on both; failing that by the template, the oldest of equals, as the
 /// controller itself chooses.
-fn new_replica_set<'a>(deployment: Facts<'a>, uid: &str, scene: &'a Scene) -> Option<&'a Value> {
+pub(super) fn new_replica_set<'a>(deployment: Facts<'_>, uid: &str, scene: &'a Scene) -> Option<&'a Value> {
     let mut owned: Vec<&Value> =
         scene.replica_sets.iter().filter(|set| Image(set).controller() == Some(uid)).collect();
     let revision = Image(deployment.0).annotation(REVISION);
@@ -107,7 +148,7 @@ fn same_template(deployment: Facts<'_>, set: Facts<'_>) -> bool {
     template.as_ref() == deployment.0.pointer("/spec/template")
 }
 
-fn newest<'a>(daemon_set: Facts<'a>, pods: Vec<&'a Value>) -> Vec<&'a Value> {
+fn newest<'a>(daemon_set: Facts<'_>, pods: Vec<&'a Value>) -> Vec<&'a Value> {
     let (annotation, label) = TEMPLATE_GENERATION;
     if let Some(generation) = Image(daemon_set.0).annotation(annotation) {
         return pods.into_iter().filter(|pod| Image(pod).label(label) == Some(generation)).collect();

@@ -22,6 +22,18 @@ pub const CRASH_LOOP: &str = "CrashLoop";
 pub const OUT_OF_MEMORY: &str = "OutOfMemory";
 /// An init container does not succeed.
 pub const INIT_CONTAINER_FAILED: &str = "InitContainerFailed";
+/// No node takes a pod.
+pub const UNSCHEDULABLE: &str = "Unschedulable";
+/// The volumes of a pod cannot be mounted.
+pub const VOLUME_NOT_MOUNTED: &str = "VolumeNotMounted";
+/// A node cannot make what a pod's containers share, such as its network.
+pub const SANDBOX_NOT_CREATED: &str = "SandboxNotCreated";
+/// Nodes refuse the pods that were given to them.
+pub const REFUSED_BY_NODE: &str = "RefusedByNode";
+/// The API server does not let a controller create pods.
+pub const PODS_REFUSED: &str = "PodsRefused";
+/// It was ready, and did not stay so.
+pub const DID_NOT_STAY_READY: &str = "DidNotStayReady";
 /// A pod ended without success.
 pub const POD_FAILED: &str = "PodFailed";
 /// A job ended without success.

@@ -3,43 +3,41 @@
 //! Plain memory: it comes in, and leaves as new. What a pod's own status tells (restarts, times of runs) is taken
 //! from there, so that a watcher that starts anew loses no more than a confirmation window.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{
-    containers::Container,
-    facts::{Condition, Facts},
-    signals::{Row, plain, row_of},
-};
+use super::{containers::Container, runs::Memory};
 use crate::object::{Image, ObjectKey};
 
 /// The memory of the judge, for the objects of one release.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sightings {
     pub(super) containers: BTreeMap<ContainerKey, Memory>,
+    pub(super) pods: BTreeMap<String, PodMemory>,
     pub(super) objects: BTreeMap<ObjectKey, ObjectMemory>,
 }
 
 impl Sightings {
     /// Lets a time in which nothing could be observed not count: what was seen before was seen so much later.
     pub fn stand_still(&mut self, gap: Duration) {
-        let later = |time: &mut Timestamp| *time = time.checked_add(gap).unwrap_or(*time);
-        for memory in self.containers.values_mut() {
-            let Memory { signal, budget, soak, ready_since, .. } = memory;
-            let soak = soak.as_mut().and_then(|soak| soak.since.as_mut());
-            let times = [budget.since.as_mut(), soak, ready_since.as_mut()];
-            times.into_iter().flatten().for_each(later);
-            if let Some(signal) = signal {
-                later(&mut signal.first);
-                later(&mut signal.last);
-            }
+        let of_containers = self.containers.values_mut().flat_map(Memory::times);
+        let of_pods = self.pods.values_mut().flat_map(PodMemory::times);
+        let of_objects = self.objects.values_mut().flat_map(ObjectMemory::times);
+        for time in of_containers.chain(of_pods).chain(of_objects) {
+            *time = time.checked_add(gap).unwrap_or(*time);
         }
-        for memory in self.objects.values_mut() {
-            let failing = memory.failing.as_mut().map(|(_, since)| since);
-            [memory.absent_since.as_mut(), failing].into_iter().flatten().for_each(later);
-        }
+    }
+}
+
+impl Sightings {
+    /// The release is still being written: what was ready before may be asked for more now.
+    pub(crate) fn begin_anew(&mut self) {
+        self.objects.values_mut().for_each(|memory| memory.ready_with = None);
     }
 }
 
@@ -48,8 +46,28 @@ pub(super) type ContainerKey = (String, String);
 
 /// The key under which a container is remembered.
 pub(super) fn key_of(pod: &Value, container: &Container<'_>) -> ContainerKey {
-    let pod = Image(pod).uid().or_else(|| Image(pod).meta("name")).unwrap_or_default();
-    (pod.to_owned(), container.name().to_owned())
+    (pod_key(pod), container.name().to_owned())
+}
+
+/// The key under which a pod is remembered.
+pub(super) fn pod_key(pod: &Value) -> String {
+    Image(pod).uid().or_else(|| Image(pod).meta("name")).unwrap_or_default().to_owned()
+}
+
+/// What is remembered of a pod.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct PodMemory {
+    /// It was ready at some time.
+    pub(super) was_ready: bool,
+    /// It was there when what it uses was looked at first.
+    pub(super) is_older: bool,
+    pub(super) signal: Option<Signal>,
+}
+
+impl PodMemory {
+    fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
+        self.signal.iter_mut().map(|signal| &mut signal.first)
+    }
 }
 
 /// What is remembered of an object.
@@ -61,213 +79,71 @@ pub(super) struct ObjectMemory {
     pub(super) failing: Option<(&'static str, Timestamp)>,
     /// It was there, and nothing would delete it by itself.
     pub(super) lasting: bool,
+    /// Since when it is as the revision wants it, and its controller has said nothing yet.
+    pub(super) untold_since: Option<Timestamp>,
+    /// With which rollout, and with how many pods, it was ready.
+    pub(super) ready_with: Option<(String, i64)>,
+    /// How many refusals to create its pods were told of when it was first seen: they were there before.
+    pub(super) refusals_before: u64,
+    /// The refusal that stands.
+    pub(super) refusal: Option<Signal>,
+    /// Its pods that nodes have refused, and when that was seen.
+    pub(super) rejects: BTreeMap<String, Timestamp>,
+}
+
+/// For how long a pod that a node has refused counts.
+pub(super) const REJECTS_WITHIN: Duration = Duration::from_mins(1);
+
+impl ObjectMemory {
+    /// What is known of the object still, whatever it is doing now.
+    pub(super) fn next(before: Option<&Self>) -> Self {
+        let Some(before) = before else { return Self::default() };
+        let Self { ready_with, refusals_before, refusal, rejects, .. } = before.clone();
+        Self { ready_with, refusals_before, refusal, rejects, ..Self::default() }
+    }
+
+    fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
+        let failing = self.failing.as_mut().map(|(_, since)| since);
+        let refusal = self.refusal.as_mut().map(|signal| &mut signal.first);
+        [self.absent_since.as_mut(), self.untold_since.as_mut(), failing, refusal]
+            .into_iter()
+            .flatten()
+            .chain(self.rejects.values_mut())
+    }
+
+    /// Notes the pods that nodes have refused, and says how many there were lately.
+    pub(super) fn count_rejects<'a>(
+        &mut self,
+        pods: impl Iterator<Item = &'a Value>,
+        now: Timestamp,
+    ) -> usize {
+        let there: BTreeSet<_> = pods.map(pod_key).collect();
+        self.rejects.retain(|pod, time| age(now, *time) < REJECTS_WITHIN || there.contains(pod));
+        for pod in there {
+            self.rejects.entry(pod).or_insert(now);
+        }
+        self.rejects.values().filter(|time| age(now, **time) < REJECTS_WITHIN).count()
+    }
 }
 
 /// A signal that stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Signal {
-    /// The name of its row.
-    pub(super) row: &'static str,
+    /// What it is about.
+    matter: &'static str,
+    /// Since when it is seen.
     pub(super) first: Timestamp,
-    pub(super) last: Timestamp,
-    /// At how many times it was seen.
-    pub(super) seen: u32,
 }
 
-/// Failed attempts to pull the image.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Pull {
-    pub(super) attempts: u32,
-    /// The attempt that was seen last has not been put off yet.
-    trying: bool,
-    /// What the last attempt failed with.
-    pub(super) cause: String,
-}
-
-/// Runs that ended since a beginning.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Budget {
-    /// How often the container had been restarted at the beginning.
-    base: u64,
-    /// When the first run ended.
-    pub(super) since: Option<Timestamp>,
-    /// How many did.
-    pub(super) ended: u64,
-}
-
-impl Budget {
-    fn starting_at(base: u64) -> Self {
-        Self { base, ..Self::default() }
+impl Signal {
+    /// Notes that a signal about `matter` stands now; one about another matter that stood before is forgotten.
+    pub(super) fn sight(before: Option<Self>, matter: Option<&'static str>, now: Timestamp) -> Option<Self> {
+        let matter = matter?;
+        before.filter(|signal| signal.matter == matter).or(Some(Self { matter, first: now }))
     }
-
-    fn count(&mut self, container: &Container<'_>, now: Timestamp) {
-        let down = container.failed_run();
-        self.ended = container.restarts().saturating_sub(self.base) + u64::from(down.is_some());
-        if self.ended == 0 {
-            self.since = None;
-            return;
-        }
-        // The kubelet's own time, unless it is of a run before the beginning or of another clock.
-        let told = container.last_ending().and_then(|ending| ending.finished);
-        let known = self.since.unwrap_or(now);
-        let earliest = container.pod.time("/metadata/creationTimestamp").unwrap_or(now);
-        let told = told.filter(|time| self.base == 0 && (earliest..=known).contains(time));
-        self.since = Some(told.unwrap_or(known));
-    }
-}
-
-/// What is remembered of a container.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Memory {
-    pub(super) signal: Option<Signal>,
-    pub(super) pull: Option<Pull>,
-    /// Failed runs since the pod began, or since it last proved itself.
-    pub(super) budget: Budget,
-    /// Failed runs since the pod proved itself while everything was ready.
-    pub(super) soak: Option<Budget>,
-    ready_since: Option<Timestamp>,
-    restarts: u64,
-    /// It was down when it was first seen, and the revision did not make it: none of its doing.
-    pub(super) inherited: bool,
-}
-
-/// What to take a container for that is not remembered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Background {
-    /// Restarts that it had before the revision.
-    pub(super) restarts: u64,
-    /// The revision did not change what the pod is made from.
-    pub(super) inherited: bool,
-    /// Everything was ready before.
-    pub(super) soaking: bool,
-    /// How long a container must be ready to have proved itself.
-    pub(super) proof: Duration,
-    /// How many failed attempts to pull its image the kubelet's Events tell of.
-    pub(super) pulls: u32,
-}
-
-impl Memory {
-    /// What is remembered after looking at `container` once more.
-    pub(super) fn next(
-        old: Option<&Self>,
-        container: &Container<'_>,
-        background: Background,
-        now: Timestamp,
-    ) -> Self {
-        let restarts = container.restarts();
-        let mut memory = old.cloned().unwrap_or_else(|| {
-            let base = if background.inherited { restarts } else { background.restarts };
-            let (_, message) = container.waiting().unwrap_or_default();
-            let is_stuck = || row_of(container, &plain(message, container.image())).is_some();
-            Self {
-                budget: Budget::starting_at(base),
-                inherited: background.inherited && is_stuck(),
-                restarts,
-                ..Self::default()
-            }
-        });
-        if container.is_running() {
-            memory.pull = None;
-            memory.inherited = false;
-        }
-        memory.remember_readiness(container, background, now);
-        memory.remember_pull(container, background.pulls);
-        memory.budget.count(container, now);
-        if let Some(soak) = &mut memory.soak {
-            soak.count(container, now);
-        }
-        memory
-    }
-
-    /// Who stays ready for long enough starts with a clean sheet, and only then is measured by what soaking allows:
-    /// without a readiness probe a container is ready at once, whatever becomes of it.
-    fn remember_readiness(&mut self, container: &Container<'_>, background: Background, now: Timestamp) {
-        if !container.is_ready() || container.restarts() != self.restarts {
-            self.ready_since = None;
-            self.restarts = container.restarts();
-        }
-        if !container.is_ready() {
-            return;
-        }
-        let told = container.pod.condition("Ready").filter(|ready| ready.is_true());
-        let told = told.and_then(Condition::since).filter(|since| *since <= now);
-        let since = told.into_iter().chain(self.ready_since).min().unwrap_or(now);
-        self.ready_since = Some(since);
-        if age(now, since) >= background.proof {
-            self.budget = Budget::starting_at(container.restarts());
-            if background.soaking && self.soak.is_none() {
-                self.soak = Some(self.budget.clone());
-            }
-        }
-    }
-
-    /// An attempt is counted when it is seen to fail; one that is already put off when it is first seen is one too.
-    /// The status hides every other one, `told` by the Events does not.
-    fn remember_pull(&mut self, container: &Container<'_>, told: u32) {
-        let Some((reason @ ("ErrImagePull" | "ImagePullBackOff"), message)) = container.waiting() else {
-            return;
-        };
-        let trying = reason == "ErrImagePull";
-        let cause = match message.split_once("ErrImagePull: ") {
-            Some((_, cause)) => Some(cause),
-            None => trying.then_some(message),
-        };
-        let mut pull = self.pull.take().unwrap_or(Pull { attempts: 1, trying, cause: String::new() });
-        if trying && !pull.trying {
-            pull.attempts = pull.attempts.saturating_add(1);
-        }
-        pull.attempts = pull.attempts.max(told);
-        pull.trying = trying;
-        if let Some(cause) = cause {
-            cause.clone_into(&mut pull.cause);
-        } else if pull.cause.is_empty() {
-            message.clone_into(&mut pull.cause);
-        }
-        self.pull = Some(pull);
-    }
-
-    /// Why the container waits, as the rows want to read it.
-    pub(super) fn complaint(&self, container: &Container<'_>) -> String {
-        plain(self.cause(container), container.image())
-    }
-
-    /// Why the container waits, in the kubelet's own words.
-    pub(super) fn cause<'a>(&'a self, container: &Container<'a>) -> &'a str {
-        match (&self.pull, container.waiting()) {
-            (Some(pull), Some(_)) if is_pulling(container) => &pull.cause,
-            (_, Some((_, message))) => message,
-            (_, None) => "",
-        }
-    }
-
-    /// Notes that `row` holds now; another one that held before is forgotten.
-    pub(super) fn sight(&mut self, row: Option<&'static Row>, now: Timestamp) {
-        let before = self.signal.take();
-        self.signal = row.map(|row| match before {
-            Some(mut signal) if signal.row == row.name => {
-                signal.seen = signal.seen.saturating_add(u32::from(now > signal.last));
-                signal.last = now.max(signal.last);
-                signal
-            }
-            _ => Signal { row: row.name, first: now, last: now, seen: 1 },
-        });
-    }
-}
-
-fn is_pulling(container: &Container<'_>) -> bool {
-    matches!(container.waiting(), Some(("ErrImagePull" | "ImagePullBackOff", _)))
 }
 
 /// How much time passed; none if the clocks disagree.
 pub(super) fn age(now: Timestamp, since: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
-}
-
-/// How often the containers of a pod had been restarted before the revision, by name.
-pub(super) fn restarts_before(pod: Option<Facts<'_>>, container: &str) -> u64 {
-    let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
-    pod.into_iter()
-        .flat_map(|pod| lists.into_iter().flat_map(move |list| pod.list(list)))
-        .find(|status| status.text("/name") == container)
-        .map_or(0, |status| u64::try_from(status.count("/restartCount")).unwrap_or(0))
 }

@@ -7,22 +7,10 @@
 use std::time::Duration;
 
 use super::{
+    class::{Class, after_attempts, crashes, deterministic, reference, threshold},
     containers::{Container, Ending, Role},
     reasons,
 };
-
-/// How much it takes until a signal counts as a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    /// It will not go away by itself: confirmed by seeing it again after a while, and after so many attempts.
-    Deterministic { confirm: Duration, attempts: u32 },
-    /// It may go away: it must last.
-    Threshold { patience: Duration },
-    /// Runs that ended: so many restarts that did not help. `patient` where something else may still be coming up.
-    Crashes { restarts: u64, patient: u64 },
-    /// It is told, but decides nothing.
-    Evidence,
-}
 
 /// What a container does that a row looks for.
 #[derive(Clone, Copy)]
@@ -83,22 +71,6 @@ pub(super) fn plain(message: &str, name: &str) -> String {
     let outside: String = message.split('"').step_by(2).collect();
     let outside = if name.is_empty() { outside } else { outside.replace(name, "") };
     outside.to_lowercase()
-}
-
-const fn deterministic(seconds: u64) -> Class {
-    Class::Deterministic { confirm: Duration::from_secs(seconds), attempts: 1 }
-}
-
-const fn after_attempts(seconds: u64, attempts: u32) -> Class {
-    Class::Deterministic { confirm: Duration::from_secs(seconds), attempts }
-}
-
-const fn threshold(seconds: u64) -> Class {
-    Class::Threshold { patience: Duration::from_secs(seconds) }
-}
-
-const fn crashes(restarts: u64, patient: u64) -> Class {
-    Class::Crashes { restarts, patient }
 }
 
 const fn row(
@@ -178,7 +150,7 @@ const ROWS: &[Row] = &[
         reasons::BAD_CONTAINER_CONFIG, "may not run as the user of its image: {message}"),
     // What it refers to may be created later in the same apply.
     row("config-reference", CONFIG, &[&["secret", "not found"], &["configmap", "not found"], &["couldn't find key"]],
-        deterministic(30), reasons::BAD_CONTAINER_CONFIG, "cannot be configured for {age}: {message}"),
+        reference(30, 150), reasons::BAD_CONTAINER_CONFIG, "cannot be configured for {age}: {message}"),
     row("config-other", CONFIG, ANY, threshold(60),
         reasons::BAD_CONTAINER_CONFIG, "cannot be configured for {age}: {message}"),
 
@@ -188,6 +160,15 @@ const ROWS: &[Row] = &[
         deterministic(20), reasons::CONTAINER_CANNOT_START, "cannot be created: {message}"),
     row("create-other", CREATE, ANY, threshold(60),
         reasons::CONTAINER_CANNOT_START, "cannot be created for {age}: {message}"),
+
+    row("create-by-node", Waits(&["PreCreateHookError", "PreStartHookError"]), ANY, threshold(60),
+        reasons::CONTAINER_CANNOT_START, "cannot be created by its node for {age}: {message}"),
+    row("sandbox", Waits(&["CreatePodSandboxError"]), ANY, threshold(180),
+        reasons::SANDBOX_NOT_CREATED, "gets no sandbox from its node for {age}: {message}"),
+    row("teardown",
+        Waits(&["KillContainerError", "KillPodSandboxError", "ConfigPodSandboxError", "RemoveContainerError",
+                "ResizePodInPlaceError"]),
+        ANY, Class::Evidence, reasons::CONTAINER_CANNOT_START, "is in trouble with its node: {message}"),
 
     // The node lost sight of the container; what became of it nobody knows.
     row("ended-unseen", Ended(|_, ending| ending.reason == "ContainerStatusUnknown"), ANY, Class::Evidence,

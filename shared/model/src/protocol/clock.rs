@@ -28,7 +28,10 @@ impl Step<'_> {
         if let Some(gap) = gap {
             sightings.stand_still(gap);
         }
-        let judgement = health::judge(&self.seen.scene(soaking), &sightings, self.now);
+        if self.status.phase == Some(Phase::Open) {
+            sightings.begin_anew();
+        }
+        let judgement = health::judge(&self.seen.scene(soaking, self.now), &sightings, self.now);
         self.status.ready = format!("{}/{}", judgement.ready, judgement.total);
         let verdict = judgement.verdict.clone();
         self.judgement = Some(judgement);
@@ -53,6 +56,7 @@ impl Step<'_> {
     /// Nothing is known of the time before a start: what must be watched is watched anew.
     fn start(&mut self) {
         self.status.ready_since = None;
+        self.status.unready_since = self.status.unready_since.take().map(|_| Time(self.now));
         let deadline = self.seen.policy.deadline.saturating_sub(FIRST_WATCH);
         self.stand_still(self.sealed_for() - signed(deadline));
     }
@@ -61,7 +65,8 @@ impl Step<'_> {
         let seconds = u64::try_from(time.as_secs()).unwrap_or(0);
         let seconds = seconds + u64::from(time.subsec_nanos() > 0);
         self.status.frozen_seconds += seconds;
-        if let Some(since) = &mut self.status.ready_since {
+        let status = &mut self.status;
+        for since in [&mut status.ready_since, &mut status.unready_since].into_iter().flatten() {
             since.0 += SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         }
     }

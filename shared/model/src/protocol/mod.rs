@@ -25,6 +25,7 @@ mod observed;
 mod orders;
 mod report;
 mod restored;
+mod soak;
 mod step;
 mod undoing;
 

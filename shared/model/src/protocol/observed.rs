@@ -1,8 +1,11 @@
 //! What a decision rests on.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::{
@@ -47,8 +50,14 @@ pub struct Observed {
     pub pods: Vec<Value>,
     /// All ReplicaSets of the namespaces concerned.
     pub replica_sets: Vec<Value>,
-    /// Events of reason `Failed` about those pods.
+    /// Events about those pods and their owners that tell of trouble.
     pub events: Vec<Value>,
+    /// Nodes on which pods of a DaemonSet are not ready.
+    pub nodes: Vec<Value>,
+    /// The storage classes of claims that are not bound.
+    pub storage_classes: Vec<Value>,
+    /// Namespaces that are being deleted.
+    pub going: BTreeSet<String>,
     /// What could not be listed, and why: then no verdict falls.
     pub blind: Option<String>,
     /// The images that a rollback rests on; only while rolling back.
@@ -177,9 +186,15 @@ impl Observed {
     }
 
     /// What the judge looks at.
-    pub fn scene(&self, soaking: bool) -> Scene {
+    pub fn scene(&self, soaking: bool, now: Timestamp) -> Scene {
         let judged = self.tracks.iter().filter_map(|track| self.judged(track));
-        Scene { install: self.attempt() == Attempt::Install, soaking, ..self.around(judged.collect()) }
+        let since = self.status.opened_at.as_ref().map(|at| now.duration_since(at.0));
+        Scene {
+            install: self.attempt() == Attempt::Install,
+            age: since.map(|since| Duration::try_from(since).unwrap_or_default()),
+            soaking,
+            ..self.around(judged.collect())
+        }
     }
 
     /// The same after a rollback: the objects that were there before the revision.
@@ -202,6 +217,9 @@ impl Observed {
             pods: self.pods.clone(),
             replica_sets: self.replica_sets.clone(),
             events: self.events.clone(),
+            nodes: self.nodes.clone(),
+            storage_classes: self.storage_classes.clone(),
+            going: self.going.clone(),
             ..Scene::default()
         }
     }

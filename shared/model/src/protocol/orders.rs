@@ -60,6 +60,8 @@ fn resume(step: &mut Step<'_>) -> Result<String, String> {
     status.sealed_at = Some(Time(step.now));
     status.frozen_seconds = 0;
     status.ready_since = None;
+    status.unready_since = None;
+    status.unrest = 0;
     status.decided_at = None;
     status.failure = None;
     status.held = None;

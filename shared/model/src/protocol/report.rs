@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Notice, Observed};
 use crate::{
-    health::{Judgement, Status, Verdict, reasons},
+    health::{Judgement, Status, Verdict, Warning, reasons},
     object::ObjectRef,
     release::{Failure, Past, Phase, ReleaseStatus, Standing, Subject, Unrestored, condition},
     undo::chain::Entry,
@@ -105,7 +105,7 @@ pub(super) fn created_again(object: &ObjectRef) -> Notice {
 }
 
 /// What is wrong with the settings and the log of a release.
-pub(super) fn problems(seen: &Observed) -> Vec<String> {
+pub(super) fn problems(seen: &Observed, judgement: Option<&Judgement>) -> Vec<String> {
     let dangling = seen.tracks.iter().filter_map(|track| {
         let pointer = track.chain.dangling.as_ref()?;
         Some(format!(
@@ -121,7 +121,32 @@ pub(super) fn problems(seen: &Observed) -> Vec<String> {
         };
         track.forged().map(told).collect::<Vec<_>>()
     });
-    seen.problems.iter().cloned().chain(dangling).chain(forged).take(LISTED).collect()
+    let warnings = judgement.into_iter().flat_map(|judgement| &judgement.warnings);
+    let warnings = warnings.map(|Warning { object, message }| format!("{object}: {message}."));
+    seen.problems.iter().cloned().chain(dangling).chain(forged).chain(warnings).take(LISTED).collect()
+}
+
+/// The Events on objects of a healthy revision that are worth a warning all the same.
+pub(super) fn warnings(judgement: Option<&Judgement>) -> Vec<Notice> {
+    let warnings = judgement.into_iter().flat_map(|judgement| &judgement.warnings).take(LISTED);
+    warnings
+        .map(|Warning { object, message }| Notice {
+            about: Some(object.clone()),
+            warning: true,
+            reason: "HealthUncertain",
+            message: message.clone(),
+        })
+        .collect()
+}
+
+/// All was ready, and one object did not stay so.
+pub(super) fn unsteady(object: &ObjectRef, message: &str, evidence: &[String]) -> Failure {
+    Failure {
+        object: Subject::from(object),
+        reason: reasons::DID_NOT_STAY_READY.to_owned(),
+        message: format!("it was ready and did not stay so: {message}"),
+        evidence: evidence.to_vec(),
+    }
 }
 
 /// The first of a list that may be long, each of them short, and how many more there are.

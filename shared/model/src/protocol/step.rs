@@ -8,11 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     Decision, Effect, Notice, Observed, Pack, Wake,
     client::{self, Transaction},
-    observed::Watched,
     orders, report, restored, undoing,
 };
 use crate::{
-    health::{self, Judgement, Verdict},
+    health::{Judgement, Verdict},
     object::Position,
     release::{Action, Attempt, Author, Failure, Fence, Past, Phase, ReleaseStatus, Unrestored},
     undo::chain::{Entry, Standing},
@@ -192,6 +191,8 @@ impl<'a> Step<'a> {
             self.status.sealed_position = None;
             self.status.sealed_at = None;
             self.status.ready_since = None;
+            self.status.unready_since = None;
+            self.status.unrest = 0;
             self.enter(Phase::Open);
             return self.open();
         }
@@ -202,42 +203,8 @@ impl<'a> Step<'a> {
         }
     }
 
-    fn conclude(&mut self, verdict: Verdict) {
-        match verdict {
-            Verdict::Failed(failure) => self.fail(failure, false),
-            Verdict::Undecided { .. } => {}
-            Verdict::Ready => self.soak(),
-            Verdict::Waiting { .. } => {
-                if self.status.phase == Some(Phase::Soaking) {
-                    self.status.ready_since = None;
-                    self.enter(Phase::Progressing);
-                }
-                let deadline = self.seen.policy.deadline;
-                if self.sealed_for() >= signed(deadline)
-                    && let Some(judgement) = &self.judgement
-                {
-                    self.fail(health::deadline_failure(judgement, deadline), false);
-                }
-            }
-        }
-    }
-
-    fn soak(&mut self) {
-        let since = self.status.ready_since.clone().map_or_else(|| round_up(self.now), |since| since.0);
-        self.status.ready_since = Some(Time(since));
-        let is_open = |(_, entry, standing): (&_, &Entry, _)| {
-            standing == Standing::Pending && entry.position <= self.seen.cut()
-        };
-        let soaked = Watched::at_most(self.now.duration_since(since), self.seen.watched.ready);
-        if soaked >= signed(self.seen.policy.soak) && !self.seen.log().any(is_open) {
-            self.commit();
-        } else if self.status.phase != Some(Phase::Soaking) {
-            self.enter(Phase::Soaking);
-        }
-    }
-
     /// What the revision changed is kept first, as long as its records are there.
-    fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         if self.seen.pack == Pack::Wanted {
             self.effects.push(Effect::Pack);
             self.wake = Wake::After(Duration::ZERO);
@@ -248,7 +215,7 @@ impl<'a> Step<'a> {
     }
 
     /// The verdict has fallen. What was seen is stored with the decision, before anything is touched.
-    fn fail(&mut self, failure: Failure, client_waits: bool) {
+    pub(super) fn fail(&mut self, failure: Failure, client_waits: bool) {
         let policy = &self.seen.policy;
         let action = match self.status.attempt {
             _ if policy.suspend => Action::Notify,
@@ -287,6 +254,7 @@ impl<'a> Step<'a> {
     pub(super) fn end(&mut self, phase: Phase) {
         if phase == Phase::Healthy {
             self.close_interval();
+            self.notices.extend(report::warnings(self.judgement.as_ref()));
         } else {
             self.status.confirmed = self.confirmed();
         }
@@ -344,7 +312,7 @@ impl<'a> Step<'a> {
 
     fn finish(mut self) -> Decision {
         self.status.observed_generation = self.seen.generation;
-        self.status.problems = report::problems(self.seen);
+        self.status.problems = report::problems(self.seen, self.judgement.as_ref());
         self.tell_window();
         report::summarize(&mut self.status, self.judgement.as_ref(), self.held_up.as_ref(), self.now);
         Decision {
@@ -363,9 +331,4 @@ fn is_young(entry: &Entry, standing: Standing, age: Duration) -> bool {
 
 pub(super) fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-/// Stored times have whole seconds: rounding up keeps the soak from being cut short.
-fn round_up(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second() + 1).unwrap_or(now)
 }

@@ -57,6 +57,12 @@ pub struct ReleaseStatus {
     /// Since when all judged objects are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_since: Option<Time>,
+    /// Since when an object is not ready any more, after all were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unready_since: Option<Time>,
+    /// What happened to objects since all were ready: they lost it, their containers were restarted, their pods replaced.
+    #[serde(skip_serializing_if = "is_none")]
+    pub unrest: u32,
     /// How long the clocks of the current revision stood still because nothing could be observed, in seconds.
     #[serde(skip_serializing_if = "is_zero")]
     pub frozen_seconds: u64,
@@ -120,6 +126,11 @@ pub struct ReleaseStatus {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn is_zero(seconds: &u64) -> bool {
     *seconds == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 impl ReleaseStatus {

@@ -22,4 +22,10 @@ mod scenes;
 #[cfg(test)]
 mod signals;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod vectors;
+#[cfg(test)]
 mod verdict;

@@ -7,9 +7,9 @@ use backout_model::{
     release::Failure,
 };
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::scenes::{Judge, web};
+use crate::scenes::{Judge, judged, web};
 
 /// What became of a recording.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ struct How {
     /// The watcher starts anew at this second.
     restart: Option<i64>,
     step: Option<usize>,
+    /// The pod is judged on its own.
+    bare: bool,
 }
 
 fn recording_of(name: &str, what: &str) -> Vec<(f64, Value)> {
@@ -35,10 +37,10 @@ fn recording_of(name: &str, what: &str) -> Vec<(f64, Value)> {
 /// The kubelet's Events, of the pod with this uid.
 fn told(name: &str, uid: &str) -> Vec<(f64, Value)> {
     let told = recording_of(name, "event").into_iter().map(|(t, mut event)| {
-        event["involvedObject"] = serde_json::json!({"kind": "Pod", "uid": uid});
+        event["involvedObject"] = json!({"kind": "Pod", "uid": uid});
         (t, event)
     });
-    told.filter(|(_, event)| event["reason"] == "Failed").collect()
+    told.filter(|(_, event)| event["type"] == "Warning").collect()
 }
 
 /// What the Events say at a second: of each message the last count.
@@ -52,18 +54,27 @@ fn events_at(told: &[(f64, Value)], second: i64) -> Vec<Value> {
 }
 
 fn replay(name: &str, how: How) -> Outcome {
-    let events = recording_of(name, "pod");
+    let mut events = recording_of(name, "pod");
+    if name == "sidecar-crash" {
+        // The recordings leave the containers' specs out.
+        for (_, pod) in &mut events {
+            pod["spec"]["initContainers"] = json!([{"name": "i", "restartPolicy": "Always"}]);
+        }
+    }
     let start: Timestamp = events[0].1["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap();
+    let told = told(name, "web-2-0");
     let mut judge = Judge::default();
     let mut soaking = false;
-    for second in (0..=240).step_by(how.step.unwrap_or(1)) {
+    for second in (0..=310).step_by(how.step.unwrap_or(1)) {
         if how.restart == Some(second) {
             judge = Judge::default();
         }
         let seen = events.iter().rev().find(|(t, _)| *t <= f64::from(i32::try_from(second).unwrap()));
         let mut scene = Scene { soaking, install: how.install, ..web(seen.map(|(_, pod)| pod.clone())) };
-        let uid = scene.pods.last().and_then(|pod| pod["metadata"]["uid"].as_str()).unwrap_or_default();
-        scene.events = events_at(&told(name, uid), second);
+        if how.bare {
+            scene.judged = scene.pods.drain(..).map(|pod| judged("", "Pod", "web-2-0", pod)).collect();
+        }
+        scene.events = events_at(&told, second);
         match judge.look(&scene, start + SignedDuration::from_secs(second)).verdict {
             Verdict::Failed(failure) => {
                 return Outcome { failed: Some((second, failure)), ready_at_end: false };
@@ -90,6 +101,16 @@ const FAILING: &[(&str, &str, i64, i64)] = &[
     ("crash-exit1", "CrashLoop", 30, 60),
     ("init-crash", "InitContainerFailed", 30, 60),
     ("ready-then-fails-at-40s", "CrashLoop", 80, 120),
+    ("exec-not-executable", "ContainerCannotStart", 20, 40),
+    ("exit0-loop", "CrashLoop", 30, 60),
+    ("liveness-kill", "CrashLoop", 25, 60),
+    ("liveness-kill-hard", "CrashLoop", 35, 60),
+    ("missing-key", "BadContainerConfig", 30, 35),
+    ("missing-volume", "VolumeNotMounted", 45, 50),
+    ("oom-killed", "OutOfMemory", 20, 40),
+    ("post-start-fail", "CrashLoop", 30, 60),
+    ("sidecar-crash", "CrashLoop", 30, 60),
+    ("unschedulable", "Unschedulable", 300, 305),
 ];
 
 #[test]
@@ -116,6 +137,29 @@ fn what_is_healthy_in_the_end_is_never_called_failed() {
             }
         }
     }
+}
+
+#[test]
+fn a_pod_of_its_own_that_is_never_restarted_fails_with_its_container() {
+    let outcome = replay("restart-never-fail", How { bare: true, ..How::default() });
+    let (second, failure) = outcome.failed.unwrap();
+    assert_eq!(failure.reason, "PodFailed");
+    assert!((5..=7).contains(&second), "{second} s");
+}
+
+#[test]
+fn each_recording_is_replayed() {
+    let folder = format!("{}/tests/fixtures/health/signals", env!("CARGO_MANIFEST_DIR"));
+    let names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace(".json", ""))
+        .collect();
+    let well = ["healthy", "healthy-slow-start", "healthy-after-two-crashes"];
+    let others = [&well[..], &["never-ready", "restart-never-fail"]].concat();
+    let is_replayed = |name: &str| others.contains(&name) || FAILING.iter().any(|(it, ..)| *it == name);
+    println!("{} recordings", names.len());
+    assert_eq!(names.len(), 27);
+    assert_eq!(names.iter().filter(|name| !is_replayed(name)).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
 #[test]

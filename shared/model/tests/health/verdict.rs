@@ -31,7 +31,9 @@ fn the_first_object_that_is_not_ready_is_waited_for_and_named_at_the_deadline() 
     let judgement = judge(&scene, &Sightings::default(), at(0));
     assert_eq!(waiting_for(&judgement.verdict), Some(&object("apps", "Deployment", "web")));
     assert_eq!((judgement.ready, judgement.total), (1, 2));
-    let failure = deadline_failure(&judgement, Duration::from_mins(10));
+    let limit = Duration::from_mins(10);
+    assert_eq!(deadline_failure(&judgement, limit, Duration::from_secs(599)), None);
+    let failure = deadline_failure(&judgement, limit, limit).unwrap();
     assert_eq!((failure.reason.as_str(), failure.object.name.as_str()), ("NotReadyInTime", "web"));
     assert_eq!(
         failure.message,

@@ -1,5 +1,7 @@
 //! Readiness of the workloads of group `apps`.
 
+use std::time::Duration;
+
 use super::{super::reasons, Case, Facts, Status};
 
 /// The API's default of `spec.replicas`. Read anew each time: autoscalers change it.
@@ -60,7 +62,7 @@ fn unsettled(object: Facts<'_>) -> Option<Status> {
 fn given_up(case: &Case<'_>) -> Option<Status> {
     let progress = case.live.condition("Progressing").filter(|progress| case.is_fresh(*progress))?;
     match progress.reason() {
-        "ProgressDeadlineExceeded" => {
+        "ProgressDeadlineExceeded" if !is_too_early(case) => {
             Some(Status::failed(reasons::PROGRESS_DEADLINE_EXCEEDED, progress.tells()))
         }
         "ReplicaSetCreateError" if progress.is_false() => {
@@ -70,6 +72,13 @@ fn given_up(case: &Case<'_>) -> Option<Status> {
     }
 }
 
+/// The controller cannot have waited for as long as it should, of this revision: what it says is about an older one.
+fn is_too_early(case: &Case<'_>) -> bool {
+    let seconds = u64::try_from(case.live.count("/spec/progressDeadlineSeconds")).unwrap_or(0);
+    case.age.is_some_and(|age| age < Duration::from_secs(seconds))
+}
+
+/// Of a `ReplicationController`, too.
 pub(super) fn replica_set(case: &Case<'_>) -> Status {
     let object = case.live;
     if let Some(refused) = object.condition("ReplicaFailure").filter(|condition| condition.is_true()) {

@@ -10,9 +10,10 @@ pub(super) fn volume_claim(case: &Case<'_>) -> Status {
     }
 }
 
+const ADDRESSES: &str = "/status/loadBalancer/ingress";
+
 /// Clusters without a load balancer never give an address: it is waited for only where there was one.
 pub(super) fn service(case: &Case<'_>) -> Status {
-    const ADDRESSES: &str = "/status/loadBalancer/ingress";
     let service = case.live;
     if service.text("/spec/type") != "LoadBalancer" {
         return Status::Current;
@@ -26,6 +27,23 @@ pub(super) fn service(case: &Case<'_>) -> Status {
         Status::waiting("NoIngressAssigned", "its load balancer has no address any more")
     } else {
         Status::Current
+    }
+}
+
+/// As of a Service: not each cluster's controllers give addresses.
+pub(super) fn ingress(case: &Case<'_>) -> Status {
+    let had_one = case.before.is_some_and(|before| before.has(ADDRESSES));
+    if had_one && !case.live.has(ADDRESSES) {
+        return Status::waiting("NoIngressAssigned", "it has no address any more");
+    }
+    Status::Current
+}
+
+pub(super) fn api_service(case: &Case<'_>) -> Status {
+    match case.live.condition("Available") {
+        Some(available) if available.is_true() => Status::Current,
+        Some(available) => Status::waiting("NotAvailable", available.tells()),
+        None => Status::waiting("NotAvailable", "nobody has tried to reach it yet"),
     }
 }
 

@@ -106,12 +106,49 @@ const KINDS: &[(&str, &str, Rule)] = &[
     ("apps", "ReplicaSet", apps::replica_set),
     ("apps", "StatefulSet", apps::stateful_set),
     ("apps", "DaemonSet", apps::daemon_set),
+    ("", "ReplicationController", apps::replica_set),
     ("", "Pod", pod::pod),
     ("batch", "Job", batch::job),
     ("", "PersistentVolumeClaim", cluster::volume_claim),
     ("", "Service", cluster::service),
+    ("networking.k8s.io", "Ingress", cluster::ingress),
+    ("apiregistration.k8s.io", "APIService", cluster::api_service),
+    ("autoscaling", "HorizontalPodAutoscaler", |_| Status::Current),
     ("apiextensions.k8s.io", "CustomResourceDefinition", cluster::definition),
 ];
+
+/// The groups of the API server itself: what has no rule there is ready by being there. Others end in `.k8s.io` too.
+const BUILT_IN: &[&str] = &[
+    "",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "extensions",
+    "flowcontrol.apiserver.k8s.io",
+    "internal.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+    "storagemigration.k8s.io",
+];
+
+/// Whether a group is one of the API server itself.
+pub(super) fn is_built_in(group: &str) -> bool {
+    BUILT_IN.contains(&group)
+}
 
 /// Where `object` stands; `baseline` is its state before the revision.
 ///
@@ -119,24 +156,23 @@ const KINDS: &[(&str, &str, Rule)] = &[
 pub fn readiness(object: &Value, baseline: Option<&Value>) -> Status {
     let api_version = Facts(object).text("/apiVersion");
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    readiness_of(group, Image(object).kind(), object, baseline)
+    readiness_of(group, Image(object).kind(), &Case::new(object, baseline))
 }
 
 /// As [`readiness`], for an object whose group and kind are known: items of a list do not carry them.
-pub(super) fn readiness_of(group: &str, kind: &str, object: &Value, baseline: Option<&Value>) -> Status {
-    let case = Case::new(object, baseline);
-    if Image(object).is_terminating() {
+pub(super) fn readiness_of(group: &str, kind: &str, case: &Case<'_>) -> Status {
+    if Image(case.live.0).is_terminating() {
         return Status::Terminating;
     }
     if case.live.is_unobserved() {
         return Status::waiting("LatestGenerationNotObserved", "its controller has not yet seen the change");
     }
-    if let Some(status) = own_word(&case) {
+    if let Some(status) = own_word(case) {
         return status;
     }
     match KINDS.iter().find(|(g, k, _)| (*g, *k) == (group, kind)) {
-        Some((_, _, rule)) => rule(&case),
-        None => ready_condition(&case),
+        Some((_, _, rule)) => rule(case),
+        None => ready_condition(case),
     }
 }
 

@@ -1,0 +1,75 @@
+//! The test tables of other tools, written anew: what they say, what we say, and where these differ, why.
+//!
+//! Each row is looked at second by second; `ours` is a verdict, or a list of seconds with the verdict by then.
+
+mod kinds;
+mod krane;
+mod ours;
+mod sequences;
+
+use serde_json::Value;
+
+/// What is expected by a second.
+pub(crate) type Expected = Vec<(i64, String)>;
+
+/// The rows of a table in this folder; `count` is how many there are, or a source was lost.
+pub(crate) fn rows(source: &str, text: &str, count: usize) -> Vec<Value> {
+    let rows: Vec<Value> = serde_json::from_str(text).unwrap();
+    let names: std::collections::BTreeSet<_> = rows.iter().map(name).collect();
+    println!("{source}: {} vectors", rows.len());
+    assert_eq!((rows.len(), names.len()), (count, count), "{source}");
+    rows
+}
+
+pub(crate) fn name(row: &Value) -> &str {
+    row["name"].as_str().unwrap()
+}
+
+pub(crate) fn expected(row: &Value) -> Expected {
+    match &row["ours"] {
+        Value::String(ours) => vec![(0, ours.clone())],
+        ours => ours
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| (it[0].as_i64().unwrap(), it[1].as_str().unwrap().to_owned()))
+            .collect(),
+    }
+}
+
+/// What the words of the other tools mean.
+const MEANINGS: &[(&str, &str)] = &[
+    ("Healthy", "Current"),
+    ("Progressing", "InProgress"),
+    ("Degraded", "Failed"),
+    ("NotReady", "InProgress"),
+    ("Error", "Failed"),
+    ("failed", "Failed"),
+    ("ok", "InProgress"),
+    ("Waiting", "InProgress"),
+    ("Ready", "Current"),
+    // To be told to wait is to have nothing to wait for.
+    ("Suspended", "Current"),
+    ("Terminating", "InProgress"),
+];
+
+fn meaning(verdict: &str) -> &str {
+    let word = verdict.split(' ').next().unwrap_or_default();
+    MEANINGS.iter().find(|(theirs, _)| *theirs == word).map_or(word, |(_, ours)| ours)
+}
+
+/// A row says why wherever we say something else, now or later, and only there.
+pub(crate) fn gives_reasons(row: &Value) {
+    let theirs = meaning(row["theirs"].as_str().unwrap());
+    let expected = expected(row);
+    let differs = expected.iter().any(|(_, ours)| meaning(ours) != theirs);
+    assert_eq!(row.get("why").is_some(), differs, "{}: {expected:?}", name(row));
+}
+
+/// The same for a story, of which the others' verdict is told for its end alone.
+pub(crate) fn gives_reasons_at_its_end(row: &Value) {
+    let mut row = row.clone();
+    let (_, last) = expected(&row).pop().unwrap();
+    row["ours"] = Value::String(last);
+    gives_reasons(&row);
+}
