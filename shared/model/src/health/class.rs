@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use super::sightings::{Signal, age};
+
 /// What kind of signal it is, and how long or how often it must be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// It will not go away by itself: confirmed by seeing it again after a while, and after so many attempts.
     Deterministic { confirm: Duration, attempts: u32 },
-    /// Something is missing that will not come by itself; `patient` where another object of the release may yet make it.
+    /// Something is missing that will not come by itself. While another object of the release may yet make it, nothing is
+    /// decided; after that `patient`, for kubelets look for it ever more seldom.
     Reference { confirm: Duration, patient: Duration },
     /// It may go away: it must last; `patient` where something that is on its way out is in the way.
     Threshold { patience: Duration, patient: Duration },
@@ -65,13 +70,16 @@ impl Weight {
 }
 
 impl Class {
-    /// What a signal that is no run of a container amounts to after it `stood` for so long.
-    pub(super) fn weigh(self, patience: Patience, stood: Duration) -> Weight {
+    /// What a signal that is no run of a container amounts to now.
+    pub(super) fn weigh(self, patience: Patience, signal: &Signal, now: Timestamp) -> Weight {
+        let stood = age(now, signal.first);
         match self {
             Self::Deterministic { confirm, .. } => Weight::after(confirm, stood),
-            Self::Reference { confirm, patient } => {
-                Weight::after(if patience.makers_wait { patient } else { confirm }, stood)
-            }
+            Self::Reference { .. } if patience.makers_wait => Weight::Light,
+            Self::Reference { confirm, patient } => match signal.excused {
+                None => Weight::after(confirm, stood),
+                Some(since) => Weight::after(patient, age(now, since)),
+            },
             Self::Threshold { patience: wait, patient } => {
                 Weight::after(if patience.leaving { patient } else { wait }, stood)
             }

@@ -41,7 +41,7 @@ pub(super) fn refused(
     Some(Finding {
         pod: String::new(),
         reason: reasons::PODS_REFUSED,
-        weight: row.class.weigh(patience, stood),
+        weight: row.class.weigh(patience, signal, now),
         sentence: fill("its pods are not created for {age}: {message}", stood, message),
         rank: row.class.rank(),
     })

@@ -87,7 +87,10 @@ pub(super) fn diagnose<'a>(
         let inherited = before.is_none() && is_first_look && case.keeps_pods();
         let found = pod_signals::of(pod, scene).filter(|_| !proved && !inherited);
         pod_memory.signal = Signal::sight(pod_memory.signal, found.map(|found| found.row.matter), now);
-        if let (Some(found), Some(signal)) = (found, &pod_memory.signal) {
+        if let (Some(found), Some(signal)) = (found, &mut pod_memory.signal) {
+            if look.makers_wait {
+                signal.excused = Some(now);
+            }
             let name = Image(pod).meta("name").unwrap_or_default();
             findings.push(Finding::of_pod(name, found, signal, patience, now));
         }
@@ -103,8 +106,14 @@ pub(super) fn diagnose<'a>(
             let before = old.containers.get(&key);
             crashed |= before.is_some_and(|before| container.restarts() > before.restarts);
             let mut memory = Memory::next(before, &container, background, now);
+            if look.others_wait {
+                memory.forgiven = memory.budget.ended;
+            }
             let row = row_of(&container, &memory.complaint(&container));
             memory.sight(row, now);
+            if let Some(signal) = memory.signal.as_mut().filter(|_| look.makers_wait) {
+                signal.excused = Some(now);
+            }
             if let Some(row) = row.filter(|_| !memory.inherited) {
                 findings.push(Finding::of_container(row, Some(workload), &container, &memory, patience, now));
             }

@@ -68,7 +68,7 @@ impl Finding {
         Self {
             pod: name.to_owned(),
             reason: row.reason,
-            weight: row.class.weigh(patience, stood),
+            weight: row.class.weigh(patience, signal, now),
             sentence: format!("pod {name} {}", fill(row.tells, stood, message)),
             rank: row.class.rank(),
         }
@@ -112,13 +112,15 @@ fn weigh(
             }
         }
         Class::Crashes { restarts, patient } => {
-            let allowed = if patience.crashes { patient } else { restarts };
+            // What it waited for may be there now: it has a run to show for that.
+            let forgiven = memory.budget.ended <= memory.forgiven;
+            let allowed = if patience.crashes || forgiven { patient } else { restarts };
             let soak = memory.soak.as_ref().filter(|soak| soak.ended >= SOAK_RUNS);
             let spent = Some(&memory.budget).filter(|budget| budget.ended > allowed);
             let since = [soak, spent].into_iter().flatten().filter_map(|budget| budget.since).min();
             since.map_or(Weight::Light, |since| Weight::after(FLOOR, age(now, since)))
         }
-        class => class.weigh(patience, stood),
+        class => class.weigh(patience, signal, now),
     }
 }
 

@@ -62,6 +62,8 @@ pub(super) struct Memory {
     pub(super) budget: Budget,
     /// Failed runs since the pod proved itself while everything was ready.
     pub(super) soak: Option<Budget>,
+    /// How many of them ended while something that it may depend on was still coming up.
+    pub(super) forgiven: u64,
     ready_since: Option<Timestamp>,
     pub(super) restarts: u64,
     /// It was down when it was first seen, and the revision did not make it: none of its doing.
@@ -135,6 +137,7 @@ impl Memory {
         self.ready_since = Some(since);
         if age(now, since) >= background.proof {
             self.budget = Budget::starting_at(container.restarts());
+            self.forgiven = 0;
             if background.soaking && self.soak.is_none() {
                 self.soak = Some(self.budget.clone());
             }
@@ -196,7 +199,7 @@ impl Memory {
         let Self { signal, budget, soak, ready_since, .. } = self;
         let soak = soak.as_mut().and_then(|soak| soak.since.as_mut());
         let times = [budget.since.as_mut(), soak, ready_since.as_mut()];
-        times.into_iter().flatten().chain(signal.iter_mut().map(|signal| &mut signal.first))
+        times.into_iter().flatten().chain(signal.iter_mut().flat_map(Signal::times))
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) struct PodMemory {
 
 impl PodMemory {
     fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
-        self.signal.iter_mut().map(|signal| &mut signal.first)
+        self.signal.iter_mut().flat_map(Signal::times)
     }
 }
 
@@ -104,10 +104,10 @@ impl ObjectMemory {
 
     fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
         let failing = self.failing.as_mut().map(|(_, since)| since);
-        let refusal = self.refusal.as_mut().map(|signal| &mut signal.first);
-        [self.absent_since.as_mut(), self.untold_since.as_mut(), failing, refusal]
+        [self.absent_since.as_mut(), self.untold_since.as_mut(), failing]
             .into_iter()
             .flatten()
+            .chain(self.refusal.iter_mut().flat_map(Signal::times))
             .chain(self.rejects.values_mut())
     }
 
@@ -133,13 +133,19 @@ pub(super) struct Signal {
     matter: &'static str,
     /// Since when it is seen.
     pub(super) first: Timestamp,
+    /// When something was last on its way that might put an end to it.
+    pub(super) excused: Option<Timestamp>,
 }
 
 impl Signal {
+    pub(super) fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
+        [Some(&mut self.first), self.excused.as_mut()].into_iter().flatten()
+    }
+
     /// Notes that a signal about `matter` stands now; one about another matter that stood before is forgotten.
     pub(super) fn sight(before: Option<Self>, matter: Option<&'static str>, now: Timestamp) -> Option<Self> {
         let matter = matter?;
-        before.filter(|signal| signal.matter == matter).or(Some(Self { matter, first: now }))
+        before.filter(|signal| signal.matter == matter).or(Some(Self { matter, first: now, excused: None }))
     }
 }
 

@@ -29,3 +29,5 @@ mod stage;
 mod vectors;
 #[cfg(test)]
 mod verdict;
+#[cfg(test)]
+mod verdicts;

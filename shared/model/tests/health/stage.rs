@@ -231,3 +231,41 @@ pub(crate) fn node(name: &str, ready: bool, unschedulable: bool, created: i64) -
     json!({"metadata": {"name": name, "creationTimestamp": time(created)}, "spec": {"unschedulable": unschedulable},
            "status": {"conditions": [{"type": "Ready", "status": ready}]}})
 }
+
+/// A pod of a workload that is not judged, which uses an object: by mounting it and in its environment.
+pub(crate) fn consumer(mut pod: Value, name: &str, kind: &str, used: &str) -> Value {
+    pod["metadata"] = json!({"name": name, "uid": name, "namespace": "shop", "ownerReferences": [{"uid": "user-rs", "controller": true}]});
+    pod["spec"]["volumes"] = match kind {
+        "Secret" => json!([{"name": "v", "secret": {"secretName": used}}]),
+        _ => json!([{"name": "v", "projected": {"sources": [{"configMap": {"name": used}}]}}]),
+    };
+    pod
+}
+
+/// A ConfigMap or Secret that the release changed, and the pods that use it.
+pub(crate) fn config(kind: &str, pods: Vec<(&str, Value)>) -> Scene {
+    let object =
+        |version: &str| json!({"metadata": {"name": "settings", "uid": "c", "resourceVersion": version}});
+    let judged = Judged { baseline: Some(object("1")), ..judged("", kind, "settings", object("2")) };
+    let pods = pods.into_iter().map(|(name, pod)| consumer(pod, name, kind, "settings"));
+    Scene { judged: vec![judged], pods: pods.collect(), ..Scene::default() }
+}
+
+/// A pod that was made and given up, for a reason of its node's.
+pub(crate) fn rejected(index: usize, reason: &str, message: &str) -> Value {
+    json!({"metadata": {"name": format!("web-2-r{index}")}, "spec": {}, "status": {"phase": "Failed", "reason": reason, "message": message}})
+}
+
+/// A container that waits for a reason.
+pub(crate) fn waits(reason: &str, message: &str) -> Scene {
+    let mut pod = waiting_pod(reason, message);
+    pod["status"]["phase"] = json!("Pending");
+    app("web", vec![pod])
+}
+
+/// A Deployment whose pod cannot start, for what an Event tells since the first second.
+pub(crate) fn told(second: i64, reason: &str, message: &str) -> Scene {
+    let mut scene = app("web", vec![not_started()]);
+    scene.events.push(event("web-2-0", reason, message, second.max(1), 1 + second / 15));
+    scene
+}

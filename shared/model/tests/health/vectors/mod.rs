@@ -2,6 +2,7 @@
 //!
 //! Each row is looked at second by second; `ours` is a verdict, or a list of seconds with the verdict by then.
 
+mod aggregate;
 mod kinds;
 mod krane;
 mod ours;
