@@ -32,6 +32,11 @@ pub const MARK: &str = "backout.dev/release-name";
 /// Annotation of an object: `keep` or `delete` it when its creation is rolled back.
 pub const ON_ROLLBACK: &str = "backout.dev/on-rollback";
 
+/// Annotation of an object: `ignore` keeps whatever becomes of it from the verdict.
+pub const HEALTH: &str = "backout.dev/health";
+/// Annotation of an object: how many failed runs of a container it bears. [`POLICY_DEADLINE`] is read there, too.
+pub const CRASH_BUDGET: &str = "backout.dev/crash-budget";
+
 /// Annotations of a namespace that set the policy of its releases; durations as Go writes them (`90s`, `10m`).
 pub const POLICY_SETTLE: &str = "backout.dev/settle";
 /// See [`POLICY_SETTLE`].

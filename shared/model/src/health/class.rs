@@ -61,6 +61,18 @@ impl Weight {
         if stood >= wait { Self::Fatal } else { Self::Due(wait.saturating_sub(stood)) }
     }
 
+    /// For how long a signal is said to stand: roughly, as long as it decides nothing. What is told of a release is stored,
+    /// and is not to change every second.
+    pub(super) fn told(self, stood: Duration) -> Duration {
+        const STEPS: [u64; 8] = [45, 30, 20, 15, 10, 5, 2, 1];
+        let seconds = stood.as_secs();
+        match self {
+            Self::Fatal => stood,
+            _ if seconds >= 60 => Duration::from_secs(seconds / 60 * 60),
+            _ => Duration::from_secs(STEPS.into_iter().find(|step| *step <= seconds).unwrap_or(0)),
+        }
+    }
+
     pub(super) fn due(self) -> Option<Duration> {
         match self {
             Self::Due(time) => Some(time),
@@ -107,4 +119,6 @@ pub(super) struct Patience {
     pub(super) makers_wait: bool,
     /// Pods that are on their way out still hold what the new ones need.
     pub(super) leaving: bool,
+    /// How many failed runs somebody asked to bear.
+    pub(super) budget: Option<u64>,
 }

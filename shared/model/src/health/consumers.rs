@@ -140,7 +140,7 @@ pub(super) fn look<'a>(
 }
 
 /// Nobody knows what else they may be waiting for.
-const PATIENCE: Patience = Patience { crashes: true, makers_wait: false, leaving: false };
+const PATIENCE: Patience = Patience { crashes: true, makers_wait: false, leaving: false, budget: None };
 
 fn consider(
     container: &Container<'_>,

@@ -19,6 +19,7 @@ use super::{
     runs::{Background, Memory, restarts_before},
     sightings::{ObjectMemory, Sightings, Signal, age, key_of, pod_key},
     signals::row_of,
+    wishes::Wishes,
 };
 use crate::object::Image;
 
@@ -76,6 +77,7 @@ pub(super) fn diagnose<'a>(
         crashes: scene.install || look.others_wait || steady > 0,
         makers_wait: look.makers_wait,
         leaving: is_leaving(&case, scene),
+        budget: Wishes::of(case.live).crash_budget,
     };
     // What was ready with this rollout proved that the cluster has room for it, and lets it be.
     let proved = memory.ready_with.as_ref().is_some_and(|(rollout, _)| rollout == pods::rollout(case.live));

@@ -46,11 +46,12 @@ impl Finding {
         patience: Patience,
         now: Timestamp,
     ) -> Self {
+        let weight = weigh(row, workload, memory, patience, now);
         Self {
             pod: container.pod.text("/metadata/name").to_owned(),
             reason: row.reason,
-            weight: weigh(row, workload, memory, patience, now),
-            sentence: format!("{} {}", container.title(), tell(row, container, memory, now)),
+            weight,
+            sentence: format!("{} {}", container.title(), tell(row, weight, container, memory, now)),
             rank: row.class.rank(),
         }
     }
@@ -64,11 +65,12 @@ impl Finding {
         now: Timestamp,
     ) -> Self {
         let PodSignal { row, message } = found;
-        let stood = age(now, signal.first);
+        let weight = row.class.weigh(patience, signal, now);
+        let stood = weight.told(age(now, signal.first));
         Self {
             pod: name.to_owned(),
             reason: row.reason,
-            weight: row.class.weigh(patience, signal, now),
+            weight,
             sentence: format!("pod {name} {}", fill(row.tells, stood, message)),
             rank: row.class.rank(),
         }
@@ -114,7 +116,8 @@ fn weigh(
         Class::Crashes { restarts, patient } => {
             // What it waited for may be there now: it has a run to show for that.
             let forgiven = memory.budget.ended <= memory.forgiven;
-            let allowed = if patience.crashes || forgiven { patient } else { restarts };
+            let usual = if patience.crashes || forgiven { patient } else { restarts };
+            let allowed = patience.budget.unwrap_or(usual);
             let soak = memory.soak.as_ref().filter(|soak| soak.ended >= SOAK_RUNS);
             let spent = Some(&memory.budget).filter(|budget| budget.ended > allowed);
             let since = [soak, spent].into_iter().flatten().filter_map(|budget| budget.since).min();
@@ -125,7 +128,7 @@ fn weigh(
 }
 
 /// The row's words, with what is known about the container.
-fn tell(row: &Row, container: &Container<'_>, memory: &Memory, now: Timestamp) -> String {
+fn tell(row: &Row, weight: Weight, container: &Container<'_>, memory: &Memory, now: Timestamp) -> String {
     let ending = container.failed_run();
     let runs = [Some(&memory.budget), memory.soak.as_ref()];
     let (count, since) = if let Class::Crashes { .. } = row.class {
@@ -143,5 +146,6 @@ fn tell(row: &Row, container: &Container<'_>, memory: &Memory, now: Timestamp) -
         .replace("{times}", &if count == 1 { "once".to_owned() } else { format!("{count} times") })
         .replace("{exit}", &ending.map_or(0, |ending| ending.exit_code).to_string())
         .replace("{image}", &format!("{:?}", evidence::text(container.image())));
-    fill(&words, since.map_or(Duration::ZERO, |since| age(now, since)), message)
+    let stood = since.map_or(Duration::ZERO, |since| age(now, since));
+    fill(&words, weight.told(stood), message)
 }

@@ -32,12 +32,13 @@ mod sightings;
 mod signals;
 mod standing;
 mod verdict;
+mod wishes;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 
-use crate::object::ObjectRef;
+use crate::{object::ObjectRef, release::HealthRule};
 
 pub use readiness::{Status, readiness};
 pub use sightings::Sightings;
@@ -83,6 +84,8 @@ pub struct Scene {
     pub nodes: Vec<Value>,
     /// The storage classes of claims that are not bound.
     pub storage_classes: Vec<Value>,
+    /// Rules for kinds that somebody has written.
+    pub rules: Vec<HealthRule>,
     /// Namespaces that are being deleted.
     pub going: BTreeSet<String>,
     /// For how long the revision has been under way, if that is known.

@@ -54,6 +54,8 @@ pub const DISAPPEARED: &str = "Disappeared";
 pub const NOT_READY_IN_TIME: &str = "NotReadyInTime";
 /// A person asked for the rollback.
 pub const BY_HAND: &str = "ByHand";
+/// A rule of the Release calls it failed.
+pub const BY_RULE: &str = "FailedByRule";
 /// The client marked its own deploy as failed.
 pub const CLIENT_FAILED: &str = "ClientFailed";
 /// The client stopped in the middle of its deploy.

@@ -15,6 +15,7 @@ use super::{
     reasons, rules,
     sightings::{ObjectMemory, Sightings, age},
     verdict::{Wait, Warning},
+    wishes::{self, Wishes},
 };
 use crate::object::Image;
 
@@ -24,6 +25,7 @@ const GONE: Duration = Duration::from_secs(30);
 /// How long an object's own word that it failed must stand. Others count at once: they are final.
 const CONFIRM: &[(&str, Duration)] = &[
     (reasons::STALLED, Duration::from_secs(10)),
+    (reasons::BY_RULE, Duration::from_secs(10)),
     (reasons::REPLICA_SET_NOT_CREATED, Duration::from_mins(1)),
 ];
 
@@ -92,7 +94,9 @@ impl<'a> Standing<'a> {
     ) -> Status {
         let (group, kind) = (&self.judged.object.key.group, &self.judged.object.kind);
         let case = Case::new(live, self.judged.baseline.as_ref()).aged(scene.age);
-        let status = readiness_of(group, kind, &case);
+        let rule = scene.rules.iter().find(|rule| (&rule.group, &rule.kind) == (group, kind));
+        let status =
+            rule.map_or_else(|| readiness_of(group, kind, &case), |rule| wishes::by_rule(rule, &case));
         self.memory.lasting = live.pointer("/spec/ttlSecondsAfterFinished").is_none();
         // Compared without freshness: a failure that is no news is still the same failure.
         self.excused = !status.is_ready()
@@ -101,6 +105,7 @@ impl<'a> Standing<'a> {
                 let alone = |object| readiness_of(group, kind, &Case::new(object, None));
                 alone(live).is_like(&alone(before.0))
             });
+        self.excused |= Wishes::of(case.live).ignored;
         self.evidence = evidence::gather(case.live, &[]);
         let status = self.confirmed(status, before, now);
         let status = self.told(status, &case, before, now);
@@ -264,7 +269,15 @@ impl<'a> Standing<'a> {
             message: self.message(),
             evidence: self.evidence.clone(),
             patience: self.patience(),
+            deadline: self.wishes().deadline,
             replaced: self.replaced,
+        }
+    }
+
+    fn wishes(&self) -> Wishes {
+        match &self.judged.live {
+            Live::Present(live) => Wishes::of(super::facts::Facts(live)),
+            Live::Absent | Live::Unreadable(_) => Wishes::default(),
         }
     }
 
@@ -283,7 +296,10 @@ impl<'a> Standing<'a> {
         }
         let object = &self.judged.object;
         let told = rules::warnings(object, &Case::new(live, self.judged.baseline.as_ref()));
-        told.into_iter().map(|message| Warning { object: object.clone(), message }).collect()
+        told.into_iter()
+            .chain(self.wishes().problems)
+            .map(|message| Warning { object: object.clone(), message })
+            .collect()
     }
 }
 

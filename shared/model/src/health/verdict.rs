@@ -74,6 +74,8 @@ pub struct Wait {
     pub evidence: Vec<String>,
     /// The deadline that it sets itself.
     pub patience: Option<Duration>,
+    /// The deadline that its annotation asks for.
+    pub deadline: Option<Duration>,
     /// It only waits for pods that take the place of others, which were well: none of the revision's doing.
     pub replaced: bool,
 }
@@ -152,8 +154,8 @@ const GRACE: Duration = Duration::from_secs(30);
 /// The failure of a revision that is not ready `elapsed` after its writes: of the first object whose time is up.
 pub fn deadline_failure(judgement: &Judgement, deadline: Duration, elapsed: Duration) -> Option<Failure> {
     let time = |wait: &Wait| {
-        let own = wait.patience.filter(|own| *own > deadline);
-        own.map_or(deadline, |own| own + GRACE)
+        let own = wait.patience.filter(|own| *own > deadline).map(|own| own + GRACE);
+        wait.deadline.or(own).unwrap_or(deadline)
     };
     let late = judgement.waits.iter().find(|wait| elapsed >= time(wait))?;
     Some(Failure {

@@ -220,6 +220,7 @@ impl Observed {
             nodes: self.nodes.clone(),
             storage_classes: self.storage_classes.clone(),
             going: self.going.clone(),
+            rules: self.policy.health.clone(),
             ..Scene::default()
         }
     }

@@ -1,5 +1,6 @@
 //! The `Release` resource: what its users set, and what the watcher reports and remembers in it.
 
+mod health_rule;
 mod policy;
 mod request;
 mod status;
@@ -9,6 +10,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use health_rule::{HealthRule, HealthTest};
 pub use policy::{Action, Policy, Problem};
 pub use request::{Answer, LONGEST_REQUEST, Order, Pick};
 pub use status::{
@@ -65,6 +67,10 @@ pub struct ReleaseSpec {
     /// on a release that is held for that reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accept_unverified: Option<bool>,
+    /// When objects of some kinds are healthy, and when they have failed: for custom resources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub health: Vec<HealthRule>,
 }
 
 /// What to do with a failed revision, apart for the first install and for upgrades.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{OnFailure, ReleaseSpec};
+use super::{HealthRule, OnFailure, ReleaseSpec};
 use crate::names;
 
 /// What to do with a revision that failed.
@@ -52,6 +52,8 @@ pub struct Policy {
     pub history_limit: usize,
     /// Restore states that could not be verified.
     pub accept_unverified: bool,
+    /// Rules of health for some kinds.
+    pub health: Vec<HealthRule>,
 }
 
 /// The defaults of design, where neither flag, annotation nor spec says otherwise.
@@ -66,6 +68,7 @@ impl Default for Policy {
             suspend: false,
             history_limit: 10,
             accept_unverified: false,
+            health: Vec::new(),
         }
     }
 }
@@ -108,6 +111,7 @@ impl Policy {
         self.on_upgrade_failure = upgrade.unwrap_or(self.on_upgrade_failure);
         self.suspend = spec.suspend.unwrap_or(self.suspend);
         self.accept_unverified = spec.accept_unverified.unwrap_or(self.accept_unverified);
+        self.health.clone_from(&spec.health);
         if let Some(limit) = spec.history_limit {
             self.history_limit = usize::try_from(limit).unwrap_or(usize::MAX);
         }

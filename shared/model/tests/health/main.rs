@@ -31,3 +31,5 @@ mod vectors;
 mod verdict;
 #[cfg(test)]
 mod verdicts;
+#[cfg(test)]
+mod wishes;

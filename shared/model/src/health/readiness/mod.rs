@@ -88,11 +88,11 @@ impl Status {
         }
     }
 
-    fn waiting(reason: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(super) fn waiting(reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self::InProgress { reason: reason.into(), message: message.into() }
     }
 
-    fn failed(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn failed(reason: &'static str, message: impl Into<String>) -> Self {
         Self::Failed { reason, message: message.into() }
     }
 }
