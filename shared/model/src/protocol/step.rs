@@ -157,7 +157,9 @@ impl<'a> Step<'a> {
         let seal = !pending
             && match transaction {
                 Transaction::None => quiet,
-                Transaction::Ended | Transaction::Failed => true,
+                Transaction::Ended => true,
+                // What made it fail may have been looked at just before.
+                Transaction::Failed => failed || self.seen.quiet >= TICK,
                 Transaction::Pending => {
                     (quiet && failed) || (!undecided && self.seen.quiet >= self.seen.policy.deadline)
                 }

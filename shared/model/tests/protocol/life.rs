@@ -341,3 +341,21 @@ fn each_write_gets_the_whole_time_to_become_ready() {
     world.run(120, || FOREVER);
     assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 2), "{:#?}", world.status);
 }
+
+#[test]
+fn the_hook_that_failed_is_to_blame_and_not_the_client_that_reports_it() {
+    let mut world = World::new();
+    helm(&mut world, 1, "pending-install");
+    world.deploy("ConfigMap", "a", data("one"));
+    helm(&mut world, 1, "deployed");
+    world.run(120, || FOREVER);
+    helm(&mut world, 2, "pending-upgrade");
+    world.deploy("Job", "migrate", Some(json!({"spec": {}, "status": {"startTime": "2026-01-01T00:00:00Z"}})));
+    helm(&mut world, 2, "failed");
+    // The job was looked at a moment before the client's own word.
+    world.look(FOREVER);
+    world.outside("Job", "migrate", |job| job["status"] = failed_job().unwrap()["status"].clone());
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(RolledBack));
+    assert_eq!(world.status.failure.as_ref().unwrap().reason, "JobFailed");
+}
