@@ -58,7 +58,7 @@ fn the_pods_of_workloads_that_the_release_changed_too_are_judged_with_these() {
         let mut user = consumer(user, "web-2-0", "ConfigMap", "settings");
         user["metadata"]["ownerReferences"] = json!([{"uid": "web-rs", "controller": true}]);
         changed(and(config("ConfigMap", Vec::new()), app("web", vec![creating()])), |scene| {
-            scene.pods[0] = user
+            scene.pods[0] = user;
         })
     };
     let mut judge = Judge::default();
@@ -112,7 +112,7 @@ fn in_a_namespace_that_is_being_deleted_nothing_fails_and_nothing_is_decided() {
 fn what_is_ready_by_its_rule_but_not_known_to_work_is_warned_of() {
     let on_delete = |revision: &'static str| {
         changed(stateful(0, vec![(revision, ready(0))]), |scene| {
-            live(scene)["spec"]["updateStrategy"] = json!({"type": "OnDelete"})
+            live(scene)["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
         })
     };
     let autoscaler = |reason: &str| {
