@@ -24,6 +24,7 @@ const TOLD: u64 = 2;
 /// The refusal that stands, if there is one.
 pub(super) fn refused(
     look: &Look<'_>,
+    pods: usize,
     memory: &mut ObjectMemory,
     is_first_look: bool,
     patience: Patience,
@@ -35,6 +36,11 @@ pub(super) fn refused(
         Workload::StatefulSet | Workload::DaemonSet | Workload::Job => by_events(look, memory, is_first_look),
     };
     let row = message.and_then(refusal);
+    // Those that come make it a matter of time: under a tight quota each new pod takes the place of an old one.
+    if pods > memory.pods {
+        memory.refusal = None;
+    }
+    memory.pods = pods;
     memory.refusal = Signal::sight(memory.refusal.take(), row.map(|row| row.name), now);
     let (row, signal, message) = (row?, memory.refusal.as_ref()?, message?);
     let stood = age(now, signal.first);

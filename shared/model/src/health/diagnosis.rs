@@ -120,7 +120,8 @@ pub(super) fn diagnose<'a>(
             new.containers.insert(key, memory);
         }
     }
-    let refusal = creation::refused(look, memory, is_first_look, patience, now).filter(|_| !proved);
+    let refusal =
+        creation::refused(look, pods.len(), memory, is_first_look, patience, now).filter(|_| !proved);
     findings.extend(refusal);
     findings.extend(rejected(&pods, &ended, memory, now).filter(|_| !proved));
     Diagnosis {
