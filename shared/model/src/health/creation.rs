@@ -67,7 +67,7 @@ fn by_condition<'a>(look: &Look<'a>) -> Option<&'a str> {
 fn by_events<'a>(look: &Look<'a>, memory: &mut ObjectMemory, is_first_look: bool) -> Option<&'a str> {
     let uid = Image(look.case.live.0).uid()?;
     let told = || events_about(uid, look.scene).filter(|event| event.text("/reason") == "FailedCreate");
-    let count: u64 = told().map(times).sum();
+    let count = told().map(times).fold(0, u64::saturating_add);
     if is_first_look && look.case.before.is_some() {
         memory.refusals_before = count;
     }
