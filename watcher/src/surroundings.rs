@@ -9,6 +9,7 @@ use backout_model::{
     object::{Image, ObjectRef},
     protocol::Observed,
     rollback::Track,
+    undo::Operation,
 };
 use backout_runtime::api::Class;
 use futures::{StreamExt as _, stream};
@@ -154,7 +155,7 @@ async fn named(
 /// The namespaces that are being deleted, of those in which something is not there or on its way out.
 async fn going(context: &Context, tracks: &[Track]) -> BTreeSet<String> {
     let is_leaving = |track: &&Track| match &track.live {
-        Live::Absent => true,
+        Live::Absent => track.effective().last().is_some_and(|it| it.header.operation != Operation::Delete),
         Live::Present(live) => Image(live).is_terminating(),
         Live::Unreadable(_) => false,
     };

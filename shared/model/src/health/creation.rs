@@ -24,6 +24,7 @@ const TOLD: u64 = 2;
 /// The refusal that stands, if there is one.
 pub(super) fn refused(
     look: &Look<'_>,
+    pods: usize,
     memory: &mut ObjectMemory,
     is_first_look: bool,
     patience: Patience,
@@ -35,6 +36,11 @@ pub(super) fn refused(
         Workload::StatefulSet | Workload::DaemonSet | Workload::Job => by_events(look, memory, is_first_look),
     };
     let row = message.and_then(refusal);
+    // Those that come make it a matter of time: under a tight quota each new pod takes the place of an old one.
+    if pods > memory.pods {
+        memory.refusal = None;
+    }
+    memory.pods = pods;
     memory.refusal = Signal::sight(memory.refusal.take(), row.map(|row| row.name), now);
     let (row, signal, message) = (row?, memory.refusal.as_ref()?, message?);
     let stood = age(now, signal.first);
@@ -61,7 +67,7 @@ fn by_condition<'a>(look: &Look<'a>) -> Option<&'a str> {
 fn by_events<'a>(look: &Look<'a>, memory: &mut ObjectMemory, is_first_look: bool) -> Option<&'a str> {
     let uid = Image(look.case.live.0).uid()?;
     let told = || events_about(uid, look.scene).filter(|event| event.text("/reason") == "FailedCreate");
-    let count: u64 = told().map(times).sum();
+    let count = told().map(times).fold(0, u64::saturating_add);
     if is_first_look && look.case.before.is_some() {
         memory.refusals_before = count;
     }

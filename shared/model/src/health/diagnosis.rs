@@ -122,7 +122,8 @@ pub(super) fn diagnose<'a>(
             new.containers.insert(key, memory);
         }
     }
-    let refusal = creation::refused(look, memory, is_first_look, patience, now).filter(|_| !proved);
+    let refusal =
+        creation::refused(look, pods.len(), memory, is_first_look, patience, now).filter(|_| !proved);
     findings.extend(refusal);
     findings.extend(rejected(&pods, &ended, memory, now).filter(|_| !proved));
     Diagnosis {
@@ -160,7 +161,8 @@ fn pulls_told(scene: &Scene, container: &Container<'_>) -> u32 {
         (field.is_empty() || field.ends_with(&of_container))
             && event.text("/message").starts_with("Failed to pull image")
     });
-    told.map(|event| u32::try_from(event.count("/count").max(1)).unwrap_or(u32::MAX)).sum()
+    told.map(|event| u32::try_from(event.count("/count").max(1)).unwrap_or(u32::MAX))
+        .fold(0, u32::saturating_add)
 }
 
 /// Ready, and not just between two crashes.
@@ -241,7 +243,9 @@ fn max_unavailable(object: Facts<'_>) -> usize {
     const FIELD: &str = "/spec/updateStrategy/rollingUpdate/maxUnavailable";
     let percent = object.text(FIELD).strip_suffix('%').and_then(|number| number.parse::<i64>().ok());
     let pods = match percent {
-        Some(percent) => (object.count("/status/desiredNumberScheduled") * percent + 99) / 100,
+        Some(percent) => {
+            object.count("/status/desiredNumberScheduled").saturating_mul(percent).saturating_add(99) / 100
+        }
         None => object.int(FIELD).unwrap_or(1),
     };
     usize::try_from(pods).unwrap_or(0)

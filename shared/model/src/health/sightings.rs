@@ -87,6 +87,8 @@ pub(super) struct ObjectMemory {
     pub(super) refusals_before: u64,
     /// The refusal that stands.
     pub(super) refusal: Option<Signal>,
+    /// How many of its new pods there were.
+    pub(super) pods: usize,
     /// Its pods that nodes have refused, and when that was seen.
     pub(super) rejects: BTreeMap<String, Timestamp>,
 }
@@ -98,8 +100,8 @@ impl ObjectMemory {
     /// What is known of the object still, whatever it is doing now.
     pub(super) fn next(before: Option<&Self>) -> Self {
         let Some(before) = before else { return Self::default() };
-        let Self { ready_with, refusals_before, refusal, rejects, .. } = before.clone();
-        Self { ready_with, refusals_before, refusal, rejects, ..Self::default() }
+        let Self { ready_with, refusals_before, refusal, pods, rejects, .. } = before.clone();
+        Self { ready_with, refusals_before, refusal, pods, rejects, ..Self::default() }
     }
 
     fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {

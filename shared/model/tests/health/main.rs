@@ -8,6 +8,8 @@
 )]
 
 #[cfg(test)]
+mod around;
+#[cfg(test)]
 mod attribution;
 #[cfg(test)]
 mod conditions;

@@ -207,10 +207,8 @@ fn entry(judged: &Judged, index: usize, written: i64, now: i64) -> Entry {
 fn track(judged: &Judged, entries: Vec<Entry>) -> Track {
     let carried: BTreeSet<_> = entries.iter().map(|entry| entry.name.clone()).collect();
     let mut live = judged.live.clone();
-    if let (Live::Present(live), Some(last)) = (&mut live, entries.last()) {
-        if !judged.deleted {
-            live["metadata"]["labels"][names::UNDO] = json!(last.name.as_str());
-        }
+    if let (Live::Present(live), Some(last), false) = (&mut live, entries.last(), judged.deleted) {
+        live["metadata"]["labels"][names::UNDO] = json!(last.name.as_str());
     }
     let chain = Chain::read(&entries, &live, &carried, None);
     Track { object: judged.object.clone(), entries, chain, live }

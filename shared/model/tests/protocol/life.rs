@@ -89,6 +89,26 @@ fn a_failure_during_the_soak_is_rolled_back_too() {
 }
 
 #[test]
+fn what_was_not_tried_is_told_while_it_soaks_and_when_it_is_committed() {
+    let mut world = healthy();
+    let set = |image: &str| {
+        json!({"spec": {"replicas": 1, "template": {"image": image}, "updateStrategy": {"type": "OnDelete"}},
+            "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 0}})
+    };
+    world.deploy("StatefulSet", "db", Some(set("one")));
+    world.run(120, || FOREVER);
+    world.notices.clear();
+    world.deploy("StatefulSet", "db", Some(set("two")));
+    world.run(30, || FOREVER);
+    assert_eq!(world.status.phase, Some(Soaking));
+    assert!(world.status.problems[0].starts_with("StatefulSet shop/db: its pods are replaced only when"));
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(Healthy));
+    let told: Vec<_> = world.notices.iter().map(|notice| (notice.reason, notice.warning)).collect();
+    assert_eq!(told, [("HealthUncertain", true), ("Healthy", false)]);
+}
+
+#[test]
 fn what_is_not_ready_when_the_deadline_passes_has_failed() {
     let mut world = healthy();
     let before = world.state();

@@ -20,8 +20,9 @@ fn short(counts: &[Count]) -> Option<Status> {
 }
 
 fn extra(have: i64, want: i64) -> Option<Status> {
-    (have > want)
-        .then(|| Status::waiting("ExtraPods", format!("{} old replicas are still to end", have - want)))
+    (have > want).then(|| {
+        Status::waiting("ExtraPods", format!("{} old replicas are still to end", have.saturating_sub(want)))
+    })
 }
 
 pub(super) fn deployment(case: &Case<'_>) -> Status {
@@ -116,7 +117,7 @@ pub(super) fn stateful_set(case: &Case<'_>) -> Status {
         .or_else(|| extra(replicas, want))
         .or_else(|| {
             short(&[
-                ("PartitionRollout", "updated", updated, (want - partition).max(0)),
+                ("PartitionRollout", "updated", updated, want.saturating_sub(partition).max(0)),
                 ("LessAvailable", "available", available, want),
             ])
         })

@@ -43,6 +43,7 @@ const EACH_NODE: &str = "each node is waited for that can run it";
 type Row = (&'static str, &'static str, Scene, &'static str, &'static str);
 
 /// What, krane's verdict, the scene, ours after 30 s, and why it differs.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn table() -> Vec<Row> {
     let bad = never_pulled;
     vec![
@@ -59,7 +60,7 @@ fn table() -> Vec<Row> {
             "deployment: its replica set is not the new one yet",
             "Waiting",
             changed(rollout(2, 2, 2, "NewReplicaSetAvailable", 0), |scene| {
-                live(scene)["status"]["updatedReplicas"] = json!(0)
+                live(scene)["status"]["updatedReplicas"] = json!(0);
             }),
             "Waiting",
             "",
@@ -96,7 +97,7 @@ fn table() -> Vec<Row> {
             "deployment: a pod of its old replica set fails",
             "Waiting",
             changed(app("web", vec![creating(), creating()]), |scene| {
-                scene.pods.push(old_pod(crashed_pod(9)))
+                scene.pods.push(old_pod(crashed_pod(9)));
             }),
             "Waiting",
             "",
@@ -157,7 +158,7 @@ fn table() -> Vec<Row> {
             "daemonset: a pod was evicted",
             "Ready",
             changed(daemons(vec![("a", ready(0)), ("b", creating())]), |scene| {
-                scene.pods[1]["status"] = json!({"phase": "Failed", "reason": "Evicted"})
+                scene.pods[1]["status"] = json!({"phase": "Failed", "reason": "Evicted"});
             }),
             "Waiting",
             EACH_NODE,
@@ -194,7 +195,7 @@ fn table() -> Vec<Row> {
             "statefulset: rolled out only when pods are deleted",
             "Ready",
             changed(stateful(0, vec![("db-1", ready(0))]), |scene| {
-                live(scene)["spec"]["updateStrategy"] = json!({"type": "OnDelete"})
+                live(scene)["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
             }),
             "Ready",
             "",

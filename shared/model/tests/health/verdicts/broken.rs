@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{broken_case as case, refused};
+use super::{UPGRADE, broken_case as case, refused};
 use crate::{
     scenes::{crashed_pod, never_pulled, waiting_pod},
-    sim::Case,
+    sim::{Case, More},
     stage::{
         NO_CPU, app, changed, config, consumer, creating, daemons, event, live, ready, rejected, restarted,
         sized, stateful, thing, time, told, unready, unscheduled,
@@ -63,6 +63,10 @@ fn rejects(count: usize, reason: &str) -> backout_model::health::Scene {
 pub(super) fn table() -> Vec<Case> {
     vec![
         case("no node has room", |_| app("web", vec![unscheduled(NO_CPU)]), "Unschedulable", (300, 302)),
+        Case { more: More { outages: &[(20, 140)], ..UPGRADE }, ..case("no node has room, and for two minutes nothing is to be seen",
+            |_| app("web", vec![unscheduled(NO_CPU)]), "Unschedulable", (420, 422)) },
+        Case { more: More { rewritten: &[30], ..UPGRADE }, ..case("asks for more pods itself while it soaks, and no node has room",
+            |s| if s < 30 { app("web", vec![ready(0)]) } else { app("web", vec![ready(0), unscheduled(NO_CPU), unscheduled(NO_CPU)]) }, "Unschedulable", (330, 332)) },
         case("no node has room, and none is added", |_| changed(app("web", vec![unscheduled(NO_CPU)]), |scene| {
             scene.events.push(event("web-2-0", "NotTriggerScaleUp", "pod didn't trigger scale-up", 5, 1));
         }), "Unschedulable", (90, 92)),

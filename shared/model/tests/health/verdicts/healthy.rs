@@ -16,8 +16,9 @@ use crate::{
 const UPGRADE: More = More { upgrade: true, rewritten: &[], outages: &[], restarts: &[] };
 const INSTALL: More = More { upgrade: false, ..UPGRADE };
 
-fn with(case: Case, more: More) -> Case {
-    Case { more, ..case }
+fn with(mut case: Case, more: More) -> Case {
+    case.more = more;
+    case
 }
 
 fn job(status: &serde_json::Value) -> backout_model::health::Scene {
@@ -29,6 +30,7 @@ fn complete() -> serde_json::Value {
 }
 
 /// Each row: what it is, what there is to see, by when it must be committed.
+#[expect(clippy::too_many_lines, reason = "a table")]
 #[rustfmt::skip] // a table reads by its columns
 pub(super) fn table() -> Vec<Case> {
     vec![
@@ -127,6 +129,13 @@ pub(super) fn table() -> Vec<Case> {
         case("no room in the quota until old pods have ended", |s| if s < 100 {
             changed(super::refused("exceeded quota: pods"), |scene| live(scene)["spec"]["strategy"] = json!({"type": "Recreate"}))
         } else { app("web", vec![ready(100)]) }, 164),
+        case("a quota under which its pods come one by one", |s| {
+            let there = (1 + s / 50).min(4);
+            let pods = (0..there).map(|i| ready_from(s, 50 * i + 20)).collect();
+            changed(sized("web", 4, pods), |scene| if there < 4 {
+                scene.replica_sets[0]["status"] = super::refused("exceeded quota: pods").replica_sets[0]["status"].clone();
+            })
+        }, 234),
         case("a webhook for pods that is down for two minutes", |s| if s < 120 { super::refused("failed calling webhook \"x\": timeout") } else { app("web", vec![ready(120)]) }, 184),
         case("a service account that comes half a minute late", |s| if s < 30 { super::refused("serviceaccount \"web\" not found") } else { app("web", vec![ready(30)]) }, 94),
         case("a claim that waits for its first consumer", |_| changed(thing("", "PersistentVolumeClaim", &json!({"storageClassName": "local"}), &json!({"phase": "Pending"})), |scene| {
