@@ -7,6 +7,7 @@ use backout_model::{
     health::Live,
     names,
     protocol::Observed,
+    release::Subject,
 };
 use serde_json::{Value, json};
 
@@ -131,14 +132,23 @@ fn what_could_not_be_had_is_said() {
 #[test]
 fn where_nobody_knows_which_object_is_to_blame_all_of_them_are_looked_at() {
     let mut scene = Scene::new();
-    scene.seen.status.failure.as_mut().unwrap().object = backout_model::release::Subject::default();
+    scene.seen.status.failure.as_mut().unwrap().object = Subject::default();
     scene.crashes(crashing("web-2-x", "", json!({})), "said");
     scene.warns("web-2-x", "Back-off", NOW);
     let told = scene.evidence();
     assert_eq!((told.containers.len(), told.events.len()), (1, 1), "{told:#?}");
+    // As little says a client's own mark, which lies in a Secret.
+    let mark = || Some(object("Secret", "sh.helm.release.v1.web.v2", json!({})));
+    scene.wrote("Secret", "sh.helm.release.v1.web.v2", &[(None, mark())]);
+    let blamed = Subject::from(&scene.seen.tracks[1].object);
+    scene.seen.status.failure.as_mut().unwrap().object = blamed;
+    scene.seen.replica_sets[0]["metadata"]["namespace"] = json!("shop");
+    scene.warns("web-2", "of the ReplicaSet", NOW);
+    let told = scene.evidence();
+    assert_eq!((told.containers.len(), told.events.len()), (1, 2), "{told:#?}");
     scene.seen.tracks.iter_mut().for_each(|track| track.live = Live::Absent);
     let told = scene.evidence();
-    assert_eq!((told.containers.len(), told.events.len(), told.changes.len()), (0, 0, 1), "{told:#?}");
+    assert_eq!((told.containers.len(), told.events.len(), told.changes.len()), (0, 0, 2), "{told:#?}");
 }
 
 #[test]

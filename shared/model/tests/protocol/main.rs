@@ -8,6 +8,7 @@
 )]
 
 mod claims;
+mod evidence;
 mod faults;
 mod life;
 mod others;
