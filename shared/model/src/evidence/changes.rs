@@ -37,6 +37,25 @@ pub(super) fn revised<'a>(seen: &Observed, track: &'a Track) -> impl Iterator<It
     track.effective().filter(move |entry| entry.position <= cut)
 }
 
+/// What the revision did to an object; nothing if it is neither there nor was.
+pub(super) fn done(seen: &Observed, track: &Track) -> Option<Done> {
+    done_by(&revised(seen, track).collect::<Vec<_>>())
+}
+
+fn done_by(records: &[&Entry]) -> Option<Done> {
+    let was = records.first()?.header.operation != Operation::Create;
+    let is = records.last()?.header.operation != Operation::Delete;
+    let makes_another =
+        |entry: &&Entry| matches!(entry.header.operation, Operation::Create | Operation::Delete);
+    match (was, is) {
+        (false, false) => None,
+        (false, true) => Some(Done::Created),
+        (true, false) => Some(Done::Deleted),
+        (true, true) if records.iter().any(makes_another) => Some(Done::Replaced),
+        (true, true) => Some(Done::Changed),
+    }
+}
+
 impl<'a> Changes<'a> {
     pub(super) fn of(seen: &'a Observed, found: &'a Findings) -> Self {
         let read = |entry: &'a Entry| {
@@ -44,7 +63,7 @@ impl<'a> Changes<'a> {
             let record = match (observed, found.records.get(&entry.name)) {
                 (Some(record), _) | (None, Some(Ok(record))) => Ok(record),
                 (None, Some(Err(why))) => Err(why.as_str()),
-                (None, None) => Err("it was not read in time"),
+                (None, None) => Err("it took too long to read, or too much room"),
             };
             (entry, record)
         };
@@ -85,19 +104,7 @@ fn change(
     notes: &mut Vec<String>,
 ) -> Option<Change> {
     let object = track.object.to_string();
-    let [first, .., last] = [records.first()?, records.last()?].map(|(entry, _)| &entry.header);
-    let was = first.operation != Operation::Create;
-    let is = last.operation != Operation::Delete;
-    let is_same = records
-        .iter()
-        .all(|(entry, _)| !matches!(entry.header.operation, Operation::Create | Operation::Delete));
-    let operation = match (was, is) {
-        (false, false) => return None,
-        (false, true) => Done::Created,
-        (true, false) => Done::Deleted,
-        (true, true) if is_same => Done::Changed,
-        (true, true) => Done::Replaced,
-    };
+    let operation = done_by(&records.iter().map(|(entry, _)| *entry).collect::<Vec<_>>())?;
     if matches!(operation, Done::Created | Done::Deleted) {
         return Some(Change { object, operation, fields: Vec::new() });
     }

@@ -23,8 +23,8 @@ const SHORTEST: usize = 6;
 const SHORTEST_INNER: usize = 8;
 
 /// The longest value that is looked for, and how many bytes of them all: each is kept in a dozen forms.
-const LONGEST: usize = 64 << 10;
-const ROOM: usize = 2 << 20;
+const LONGEST: usize = 32 << 10;
+const ROOM: usize = 512 << 10;
 
 /// Knows the values of Secrets, as they may appear in a text.
 #[derive(Clone, Debug, Default)]

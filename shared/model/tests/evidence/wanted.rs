@@ -8,10 +8,11 @@ use backout_model::{
     names,
     protocol::Observed,
     release::Subject,
+    rollback::Proof,
 };
 use serde_json::{Value, json};
 
-use crate::scene::{NOW, Scene, crashing, log_of, object};
+use crate::scene::{NOW, Scene, crashing, log_of, object, secret};
 
 #[test]
 fn the_verdict_the_conditions_the_last_words_the_warnings_and_the_changes_are_all_there() {
@@ -107,6 +108,22 @@ fn all_secrets_that_a_failing_pod_uses_are_asked_for_but_those_that_were_seen() 
     assert_eq!(asked(&scene.seen), all.map(str::to_owned).into());
     scene.wrote("Secret", "by-env", &[(None, Some(object("Secret", "by-env", json!({}))))]);
     assert_eq!(asked(&scene.seen), all[1..].iter().copied().map(str::to_owned).collect());
+}
+
+#[test]
+fn only_records_are_read_that_tell_something_those_of_secrets_first() {
+    let map = |name: &str, text: &str| Some(object("ConfigMap", name, json!({"data": {"a": text}})));
+    let mut scene = Scene::new();
+    scene.wrote("ConfigMap", "made", &[(None, map("made", "1")), (map("made", "1"), map("made", "2"))]);
+    scene.wrote("ConfigMap", "gone", &[(map("gone", "1"), None)]);
+    scene.wrote("ConfigMap", "read", &[(map("read", "1"), map("read", "2"))]);
+    scene.wrote("ConfigMap", "again", &[(map("again", "1"), None), (None, map("again", "2"))]);
+    scene.wrote("Secret", "s", &[(None, Some(secret("s", "some-value")))]);
+    let read = scene.seen.tracks[3].entries[0].name.clone();
+    let record = scene.found.records[&read].clone().unwrap();
+    scene.seen.proofs.insert(read, Proof::Verified(record));
+    let name = |track: usize, entry: usize| scene.seen.tracks[track].entries[entry].name.clone();
+    assert_eq!(wanted(&scene.seen).records, [name(5, 0), name(0, 0), name(4, 0), name(4, 1)]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use backout_model::{
 };
 use serde_json::json;
 
-use super::world::{FOREVER, World, bad_upgrade, data, healthy};
+use super::world::{FOREVER, World, bad_upgrade, data, healthy, seconds};
 
 use Phase::{Healthy, Held, Notified, RolledBack, RollingBack};
 
@@ -83,6 +83,20 @@ fn evidence_that_could_not_be_had_is_not_gathered_amid_the_rollback() {
     assert!(!gathers(&mut world));
     world.run(120, || FOREVER);
     assert_eq!((world.status.phase, &world.status.evidence), (Some(RolledBack), &None));
+}
+
+#[test]
+fn watchers_that_die_over_the_evidence_hold_the_rollback_up_for_a_minute_at_most() {
+    let mut world = failed(Action::Rollback, RollingBack);
+    let decided = world.now;
+    while gathers(&mut world) {
+        world.restart();
+        world.now += seconds(10);
+        assert!(world.now.duration_since(decided) <= seconds(70), "for ever");
+    }
+    world.run(120, || FOREVER);
+    assert_eq!((world.status.phase, world.text("a")), (Some(RolledBack), json!("one")));
+    assert_eq!(world.status.evidence_missing.as_deref(), Some("no watcher has secured it within 60 s"));
 }
 
 #[test]
