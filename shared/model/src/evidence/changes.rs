@@ -21,7 +21,7 @@ use crate::{
 const OBJECTS: usize = 200;
 const FIELDS: usize = 50;
 /// The longest value that is shown, in bytes.
-const VALUE: usize = 300;
+pub(super) const VALUE: usize = 300;
 /// What kubectl keeps of an object: all of it, once more.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -123,7 +123,9 @@ fn change(
             compare("", &content(before), &content(after), &mut changed);
         }
     } else {
-        records.iter().for_each(|(entry, record)| changed_by(entry, record.ok(), &mut changed));
+        for (entry, record) in records {
+            changed_by(entry, record.ok(), &mut changed);
+        }
     }
     changed.retain(|_, (before, after)| before != after);
     let is_secret = secret_key(track).is_some();
@@ -132,7 +134,7 @@ fn change(
     }
     let fields = changed.into_iter().take(FIELDS).map(|(path, (before, after))| {
         let (before, after) =
-            if is_secret { hidden(&before, &after) } else { shown(&before, &after, secrets) };
+            if is_secret { hidden((before, after)) } else { shown((before, after), secrets) };
         Field { path, before, after }
     });
     Some(Change { object, operation, fields: fields.collect() })
@@ -163,8 +165,9 @@ fn content(image: &Value) -> Value {
     if let Some(metadata) = content.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|field, _| !SERVER_METADATA.contains(&field.as_str()));
         let mut leave_out = |map: &str, keys: &[&str]| {
-            let map = metadata.get_mut(map).and_then(Value::as_object_mut);
-            map.into_iter().for_each(|map| map.retain(|key, _| !keys.contains(&key.as_str())));
+            if let Some(map) = metadata.get_mut(map).and_then(Value::as_object_mut) {
+                map.retain(|key, _| !keys.contains(&key.as_str()));
+            }
         };
         leave_out("labels", &names::TAGS);
         leave_out("annotations", &[LAST_APPLIED]);
@@ -224,18 +227,14 @@ fn join(path: &str, key: &str) -> String {
     }
 }
 
-fn hidden(before: &Option<Value>, after: &Option<Value>) -> (Option<String>, Option<String>) {
-    let hide = |value: &Option<Value>| value.as_ref().map(|_| REDACTED.to_owned());
+fn hidden((before, after): Sides) -> (Option<String>, Option<String>) {
+    let hide = |value: Option<Value>| value.map(|_| REDACTED.to_owned());
     (hide(before), hide(after))
 }
 
-fn shown(
-    before: &Option<Value>,
-    after: &Option<Value>,
-    secrets: &Redactor,
-) -> (Option<String>, Option<String>) {
-    let text = |value: &Option<Value>| {
-        let value = value.as_ref()?;
+fn shown((before, after): Sides, secrets: &Redactor) -> (Option<String>, Option<String>) {
+    let text = |value: Option<Value>| {
+        let value = value?;
         Some(secrets.whole(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
     };
     let (before, after) = (text(before), text(after));
@@ -257,16 +256,4 @@ fn different_lines(before: &str, after: &str) -> (String, String) {
     let tail = before.iter().rev().zip(after.iter().rev()).take(most).take_while(same).count();
     let middle = |lines: &[&str]| lines.get(head..lines.len() - tail).unwrap_or_default().join("\n");
     (middle(&before), middle(&after))
-}
-
-impl Change {
-    /// Bounds the values.
-    pub(super) fn shorten(&mut self, shorten: impl Fn(&mut String, usize)) {
-        for field in &mut self.fields {
-            [&mut field.before, &mut field.after]
-                .into_iter()
-                .flatten()
-                .for_each(|value| shorten(value, VALUE));
-        }
-    }
 }

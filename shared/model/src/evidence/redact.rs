@@ -94,7 +94,9 @@ impl Redactor {
         let is_short = values.iter().all(|value| value.len() <= LONGEST);
         if is_short && size <= self.room && secret["type"] != names::HELM_SECRET_TYPE {
             self.room -= size;
-            values.iter().for_each(|value| self.add(value));
+            for value in &values {
+                self.add(value);
+            }
             return;
         }
         let [namespace, name] =
@@ -225,7 +227,7 @@ fn base64(value: &[u8], offset: usize) -> String {
     let shifted = ByteString([&[0; 2][..offset.min(2)], value].concat());
     let encoded = serde_json::to_value(shifted).ok();
     let encoded = encoded.as_ref().and_then(Value::as_str).unwrap_or_default();
-    let is_exact = (offset + value.len()) % 3 == 0;
+    let is_exact = (offset + value.len()).is_multiple_of(3);
     let encoded = encoded.trim_end_matches('=');
     // Characters that hold bits of what stands before or after.
     let from = [0, 2, 3].get(offset).copied().unwrap_or_default();

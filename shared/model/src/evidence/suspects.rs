@@ -89,8 +89,8 @@ impl<'a> Suspects<'a> {
 
     fn sets_of(&self, object: &Value) -> BTreeSet<&'a str> {
         let owner = Image(object).uid();
-        let owned = |set: &&Value| owner.is_some() && Image(set).controller() == owner;
-        self.seen.replica_sets.iter().filter(owned).filter_map(|set| Image(set).uid()).collect()
+        let belongs = |set: &&Value| owner.is_some() && Image(set).controller() == owner;
+        self.seen.replica_sets.iter().filter(belongs).filter_map(|set| Image(set).uid()).collect()
     }
 
     /// The pods that belong to an object, as far as owners tell; of a pod itself.

@@ -36,8 +36,9 @@ impl Step<'_> {
             Some(Ok(secret)) => {
                 self.status.evidence = Some(secret.clone());
                 let revision = self.status.revision;
-                let past = self.status.history.iter_mut().find(|past| past.revision == revision);
-                past.into_iter().for_each(|past| past.evidence = Some(secret.clone()));
+                if let Some(past) = self.status.history.iter_mut().find(|past| past.revision == revision) {
+                    past.evidence = Some(secret.clone());
+                }
             }
             Some(Err(why)) => {
                 let end = why.floor_char_boundary(LONGEST);

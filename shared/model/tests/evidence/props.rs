@@ -103,7 +103,9 @@ proptest! {
         let values: Vec<_> = values.into_iter().filter(|value| value.trim().len() >= 6).collect();
         prop_assume!(!values.is_empty());
         let mut redactor = Redactor::default();
-        values.iter().for_each(|value| redactor.add(value.as_bytes()));
+        for value in &values {
+            redactor.add(value.as_bytes());
+        }
         let piece = |(index, between): &(usize, String)| format!("{}{between}", values[index % values.len()]);
         let text: String = order.iter().map(piece).collect();
         let whole = redactor.whole(&text);
