@@ -225,8 +225,8 @@ pub(crate) async fn hesitation(home: &Home<'_>) -> SignedDuration {
     let decided = writes.iter().find(|write| rolls(&write.request)).map(|write| time(&write.at));
     let told =
         |write: &Write| ["releases", "events"].contains(&write.resource.as_str()) || write.is_evidence();
-    let restores = writes.iter().filter(|write| !told(write));
-    let restored = restores.map(|write| time(&write.at)).min();
+    let touching = writes.iter().filter(|write| !told(write));
+    let restored = touching.map(|write| time(&write.at)).min();
     let (decided, restored) = decided.zip(restored).context("nothing was rolled back").unwrap();
     assert!(restored > decided, "{}", kept(home));
     restored.duration_since(decided)

@@ -29,9 +29,9 @@ async fn the_last_lines_of_both_instances_are_shown_without_the_values_of_secret
             return Fate::Reply(Reply::body(StatusCode::NOT_FOUND, ""));
         }
         let instance = if call.query.contains("previous=true") { "previous" } else { "current" };
-        let mut log: String = (0..60).map(|line| format!("{instance} line {line}\n")).collect();
-        log.push_str("password=third-passw0rd dXNlZC1wYXNzdzByZA== {\"p\":\"used-passw0rd\"}\n");
-        Fate::Reply(Reply::body(StatusCode::OK, log))
+        let mut log: Vec<_> = (0..60).map(|line| format!("{instance} line {line}")).collect();
+        log.push("password=third-passw0rd dXNlZC1wYXNzdzByZA== {\"p\":\"used-passw0rd\"}\n".to_owned());
+        Fate::Reply(Reply::body(StatusCode::OK, log.join("\n")))
     });
     let nodes: Api<Node> = Api::all(cluster.client(User::Admin).await.unwrap());
     let node = json!({"metadata": {"name": NODE, "labels": {"kubelet": "yes"}, "annotations": {"kwok.x-k8s.io/node": "fake"}},
