@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use backout_model::names;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, api::DeleteParams};
 use serde::Deserialize;
@@ -53,6 +54,11 @@ impl Write {
     /// Whether it changed what is stored.
     pub fn committed(&self) -> bool {
         !self.dry_run && (200..300).contains(&self.code)
+    }
+
+    /// Whether it stores evidence.
+    pub fn is_evidence(&self) -> bool {
+        self.verb == "create" && self.request.as_ref().is_some_and(|it| it["type"] == names::EVIDENCE_TYPE)
     }
 }
 

@@ -1,17 +1,18 @@
 //! Securing the evidence about a failed revision, before anything is restored: in 5 s at most, and whatever happens.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use backout_model::{
-    evidence::{self, Evidence, Findings, LOG_LINES, LogOf, SecretKey, stored},
+    evidence::{self, Evidence, Findings, IMAGES, LOG_LINES, LogOf, SecretKey, stored},
     health::Live,
-    names::{self, ReleaseKey},
+    names::{self, RecordName, ReleaseKey},
     object::{ObjectKey, ObjectRef},
     protocol::Observed,
     release::Release,
+    undo::{Record, chain::Entry},
 };
 use backout_runtime::api::{ApiError, Class, deadline};
-use futures::{AsyncReadExt as _, StreamExt as _, stream};
+use futures::{AsyncReadExt as _, StreamExt as _, future, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Resource as _,
@@ -30,6 +31,8 @@ const READS: Duration = Duration::from_secs(3);
 const READ: Duration = Duration::from_millis(2800);
 /// Reads of a kind side by side.
 const PARALLEL: usize = 16;
+/// The same of what may be large.
+const LARGE: usize = 4;
 /// Until a Secret is created anew that the server did not take.
 const AGAIN: Duration = Duration::from_millis(300);
 /// The most bytes of a log that are read: [`LOG_LINES`] of any sensible length.
@@ -77,18 +80,13 @@ async fn gather_and_store(
         each(wanted.namespaces.iter(), |namespace| {
             context.cluster.all("/api/v1", namespace, "events", "type=Warning")
         }),
-        each(records.into_iter(), |entry| context.log.read(entry)),
+        read_records(context, records),
     );
     let logs = logs.into_iter().map(|(log, text)| (log.clone(), text));
     let secrets = secrets.into_iter().map(|(key, secret)| (key.clone(), secret));
     let events = events.into_iter().map(|(namespace, events)| (namespace.clone(), events));
-    let records = records.into_iter().map(|(entry, read)| (entry.name.clone(), read.and_then(|it| it)));
-    let found = Findings {
-        logs: logs.collect(),
-        secrets: secrets.collect(),
-        events: events.collect(),
-        records: records.collect(),
-    };
+    let found =
+        Findings { logs: logs.collect(), secrets: secrets.collect(), events: events.collect(), records };
     let evidence = evidence::evidence(key, observed, &wanted, &found);
     store(context, key, uid, &evidence).await
 }
@@ -112,6 +110,24 @@ where
     };
     let reads = keys.map(read).collect::<Vec<_>>();
     stream::iter(reads).buffer_unordered(PARALLEL).take_until(sleep(READS)).collect().await
+}
+
+/// Reads records, the first of them if they are too large for all.
+async fn read_records(
+    context: &Context,
+    entries: Vec<&Entry>,
+) -> BTreeMap<RecordName, Result<Record, String>> {
+    let read = async |entry: &Entry| {
+        let read = context.log.read(entry).await.map_err(|error| error.message);
+        (entry.name.clone(), read.and_then(|read| read))
+    };
+    let reads = entries.into_iter().map(read).collect::<Vec<_>>();
+    let mut room = IMAGES;
+    let fits = |(_, read): &(RecordName, Result<Record, String>)| {
+        room = room.saturating_sub(read.as_ref().map_or(0, |record| record.body.weight()));
+        future::ready(room > 0)
+    };
+    stream::iter(reads).buffer_unordered(LARGE).take_until(sleep(READS)).take_while(fits).collect().await
 }
 
 async fn logged(context: &Context, log: &LogOf) -> Result<String, ApiError> {

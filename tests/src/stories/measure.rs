@@ -55,10 +55,12 @@ fn is_failing(pod: &Pod) -> bool {
     })
 }
 
-/// What the watcher wrote in the namespace, but for Releases and Events.
+/// What the watcher wrote in the namespace, but for Releases, Events and evidence.
 pub(super) async fn restoring_writes(home: &Home<'_>) -> Result<Vec<Write>> {
     let writes = home.stage.cluster.writes().await?.by(WATCHER).within(&home.name).committed();
-    Ok(writes.only(|write| !["releases", "events"].contains(&write.resource.as_str())).0)
+    let told =
+        |write: &Write| ["releases", "events"].contains(&write.resource.as_str()) || write.is_evidence();
+    Ok(writes.only(|write| !told(write)).0)
 }
 
 /// The seconds from `failure` to the first restoring write, and from there to the last.

@@ -15,7 +15,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use system_tests::{
-    Backout, BackoutOptions, Cluster, User, demo, eventually, oracle,
+    Backout, BackoutOptions, Cluster, User,
+    audit::Write,
+    demo, eventually, oracle,
     proxy::{Call, Fate, Proxy},
     stories::{Home, Quiet, Stage},
 };
@@ -221,12 +223,10 @@ pub(crate) async fn hesitation(home: &Home<'_>) -> SignedDuration {
         |it: &Option<serde_json::Value>| it.as_ref().is_some_and(|it| it["status"]["phase"] == "RollingBack");
     let time = |at: &str| at.parse::<Timestamp>().unwrap();
     let decided = writes.iter().find(|write| rolls(&write.request)).map(|write| time(&write.at));
-    let restores = writes.iter().filter(|write| {
-        let is_evidence =
-            write.resource == "secrets" && write.verb == "create" && write.name.starts_with("backout-");
-        !["releases", "events"].contains(&write.resource.as_str()) && !is_evidence
-    });
-    let restored = restores.map(|write| time(&write.at)).min();
+    let told =
+        |write: &Write| ["releases", "events"].contains(&write.resource.as_str()) || write.is_evidence();
+    let touching = writes.iter().filter(|write| !told(write));
+    let restored = touching.map(|write| time(&write.at)).min();
     let (decided, restored) = decided.zip(restored).context("nothing was rolled back").unwrap();
     assert!(restored > decided, "{}", kept(home));
     restored.duration_since(decided)

@@ -1,7 +1,7 @@
 //! Which evidence there is, and for how long.
 
 use backout_model::release::Phase;
-use kube::{ResourceExt as _, api::ListParams};
+use kube::{ResourceExt, api::ListParams};
 
 use super::ground::{LIVES, MISSING, app, audited, ends, evidence, ground, secrets};
 
@@ -42,6 +42,6 @@ async fn what_is_held_has_evidence_too_and_no_more_is_kept_than_the_history_limi
     assert_eq!(audited(&home).await, names);
     let of_type = ListParams::default().fields("type=backout.dev/evidence");
     let kept: Vec<_> =
-        secrets(&home).await.list(&of_type).await.unwrap().iter().map(|it| it.name_any()).collect();
+        secrets(&home).await.list(&of_type).await.unwrap().iter().map(ResourceExt::name_any).collect();
     assert_eq!(kept, names[1..]);
 }

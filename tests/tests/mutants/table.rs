@@ -106,6 +106,10 @@ mutants! {
         => "Live::Unreadable(why) => Status::Failed { reason: reasons::DISAPPEARED, message: why.clone() },",
         MODEL "health" "what_cannot_be_read_is_undecided_and_never_failed";
 
+    5, "shared/model/src/protocol/step.rs",
+        "_ if step.secures_evidence() => {}" => "_ if step.secures_evidence() && false => {}",
+        MODEL "protocol" "the_evidence_about_every_failure_is_secured_before_anything_else_is_done";
+
     // Wherever the watcher dies it ends the same.
     6, "shared/model/src/protocol/log.rs",
         "self.status.confirmed = self.confirmed();" => "self.status.confirmed = Vec::new();",

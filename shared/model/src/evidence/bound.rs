@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Change, Container, Evidence};
+use super::{Container, Evidence, changes::VALUE};
 
 /// The most bytes of JSON.
 pub const LIMIT: usize = 64 << 10;
@@ -16,8 +16,11 @@ const MESSAGE: usize = 4 << 10;
 const NOTE: usize = 300;
 const NOTES: usize = 40;
 
-/// What can be left out, in this order: what it is called, and how one is taken out, which says its size.
-const CUTS: [(&str, fn(&mut Evidence) -> Option<usize>); 6] = [
+/// Takes something out, and says its size.
+type Cut = fn(&mut Evidence) -> Option<usize>;
+
+/// What can be left out, in this order, and what it is called.
+const CUTS: [(&str, Cut); 6] = [
     ("of the oldest log lines", oldest_line),
     ("of the oldest warnings", |evidence| evidence.events.pop().map(|it| size(&it))),
     ("of the changes", |evidence| evidence.changes.pop().map(|it| size(&it))),
@@ -57,42 +60,42 @@ impl Evidence {
     }
 
     fn shorten(&mut self) {
-        shorten(&mut self.release, NAME);
-        shorten(&mut self.failure.object, NAME);
-        shorten(&mut self.failure.reason, NAME);
+        all_shorten([&mut self.release, &mut self.failure.object, &mut self.failure.reason], NAME);
         shorten(&mut self.failure.message, MESSAGE);
         for it in &mut self.conditions {
             let names = [&mut it.object, &mut it.type_, &mut it.status, &mut it.reason, &mut it.since];
-            names.into_iter().for_each(|name| shorten(name, NAME));
+            all_shorten(names, NAME);
             shorten(&mut it.message, MESSAGE);
         }
         self.containers.iter_mut().for_each(Container::shorten);
         for it in &mut self.events {
             let names = [&mut it.object, &mut it.type_, &mut it.reason, &mut it.last];
-            names.into_iter().for_each(|name| shorten(name, NAME));
+            all_shorten(names, NAME);
             shorten(&mut it.message, LINE);
         }
         for it in &mut self.changes {
             shorten(&mut it.object, NAME);
-            it.fields.iter_mut().for_each(|field| shorten(&mut field.path, NAME));
-            Change::shorten(it, shorten);
+            for field in &mut it.fields {
+                shorten(&mut field.path, NAME);
+                all_shorten([&mut field.before, &mut field.after].into_iter().flatten(), VALUE);
+            }
         }
         if self.notes.len() > NOTES {
             let more = self.notes.len() - NOTES;
             self.notes.truncate(NOTES);
             self.notes.push(format!("and {more} more notes"));
         }
-        self.notes.iter_mut().for_each(|note| shorten(note, NOTE));
+        all_shorten(&mut self.notes, NOTE);
     }
 }
 
 impl Container {
     fn shorten(&mut self) {
         let names = [&mut self.pod, &mut self.container, &mut self.image, &mut self.state, &mut self.reason];
-        names.into_iter().for_each(|name| shorten(name, NAME));
+        all_shorten(names, NAME);
         shorten(&mut self.message, LINE);
         shorten(&mut self.termination_message, MESSAGE);
-        self.log.iter_mut().chain(&mut self.previous_log).for_each(|line| shorten(line, LINE));
+        all_shorten(self.log.iter_mut().chain(&mut self.previous_log), LINE);
     }
 }
 
@@ -106,6 +109,12 @@ fn oldest_line(evidence: &mut Evidence) -> Option<usize> {
 /// The bytes of JSON that an element of a list takes, without the comma.
 fn size(it: &impl Serialize) -> usize {
     serde_json::to_string(it).map(|json| json.len()).unwrap_or_default()
+}
+
+fn all_shorten<'a>(texts: impl IntoIterator<Item = &'a mut String>, limit: usize) {
+    for text in texts {
+        shorten(text, limit);
+    }
 }
 
 /// At most `limit` bytes in JSON; what is cut off is marked.

@@ -21,7 +21,7 @@ use crate::{
 const OBJECTS: usize = 200;
 const FIELDS: usize = 50;
 /// The longest value that is shown, in bytes.
-const VALUE: usize = 300;
+pub(super) const VALUE: usize = 300;
 /// What kubectl keeps of an object: all of it, once more.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -37,6 +37,25 @@ pub(super) fn revised<'a>(seen: &Observed, track: &'a Track) -> impl Iterator<It
     track.effective().filter(move |entry| entry.position <= cut)
 }
 
+/// What the revision did to an object; nothing if it is neither there nor was.
+pub(super) fn done(seen: &Observed, track: &Track) -> Option<Done> {
+    done_by(&revised(seen, track).collect::<Vec<_>>())
+}
+
+fn done_by(records: &[&Entry]) -> Option<Done> {
+    let was = records.first()?.header.operation != Operation::Create;
+    let is = records.last()?.header.operation != Operation::Delete;
+    let makes_another =
+        |entry: &&Entry| matches!(entry.header.operation, Operation::Create | Operation::Delete);
+    match (was, is) {
+        (false, false) => None,
+        (false, true) => Some(Done::Created),
+        (true, false) => Some(Done::Deleted),
+        (true, true) if records.iter().any(makes_another) => Some(Done::Replaced),
+        (true, true) => Some(Done::Changed),
+    }
+}
+
 impl<'a> Changes<'a> {
     pub(super) fn of(seen: &'a Observed, found: &'a Findings) -> Self {
         let read = |entry: &'a Entry| {
@@ -44,7 +63,7 @@ impl<'a> Changes<'a> {
             let record = match (observed, found.records.get(&entry.name)) {
                 (Some(record), _) | (None, Some(Ok(record))) => Ok(record),
                 (None, Some(Err(why))) => Err(why.as_str()),
-                (None, None) => Err("it was not read in time"),
+                (None, None) => Err("it took too long to read, or too much room"),
             };
             (entry, record)
         };
@@ -85,19 +104,7 @@ fn change(
     notes: &mut Vec<String>,
 ) -> Option<Change> {
     let object = track.object.to_string();
-    let [first, .., last] = [records.first()?, records.last()?].map(|(entry, _)| &entry.header);
-    let was = first.operation != Operation::Create;
-    let is = last.operation != Operation::Delete;
-    let is_same = records
-        .iter()
-        .all(|(entry, _)| !matches!(entry.header.operation, Operation::Create | Operation::Delete));
-    let operation = match (was, is) {
-        (false, false) => return None,
-        (false, true) => Done::Created,
-        (true, false) => Done::Deleted,
-        (true, true) if is_same => Done::Changed,
-        (true, true) => Done::Replaced,
-    };
+    let operation = done_by(&records.iter().map(|(entry, _)| *entry).collect::<Vec<_>>())?;
     if matches!(operation, Done::Created | Done::Deleted) {
         return Some(Change { object, operation, fields: Vec::new() });
     }
@@ -116,7 +123,9 @@ fn change(
             compare("", &content(before), &content(after), &mut changed);
         }
     } else {
-        records.iter().for_each(|(entry, record)| changed_by(entry, record.ok(), &mut changed));
+        for (entry, record) in records {
+            changed_by(entry, record.ok(), &mut changed);
+        }
     }
     changed.retain(|_, (before, after)| before != after);
     let is_secret = secret_key(track).is_some();
@@ -125,7 +134,7 @@ fn change(
     }
     let fields = changed.into_iter().take(FIELDS).map(|(path, (before, after))| {
         let (before, after) =
-            if is_secret { hidden(&before, &after) } else { shown(&before, &after, secrets) };
+            if is_secret { hidden((before, after)) } else { shown((before, after), secrets) };
         Field { path, before, after }
     });
     Some(Change { object, operation, fields: fields.collect() })
@@ -156,8 +165,9 @@ fn content(image: &Value) -> Value {
     if let Some(metadata) = content.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|field, _| !SERVER_METADATA.contains(&field.as_str()));
         let mut leave_out = |map: &str, keys: &[&str]| {
-            let map = metadata.get_mut(map).and_then(Value::as_object_mut);
-            map.into_iter().for_each(|map| map.retain(|key, _| !keys.contains(&key.as_str())));
+            if let Some(map) = metadata.get_mut(map).and_then(Value::as_object_mut) {
+                map.retain(|key, _| !keys.contains(&key.as_str()));
+            }
         };
         leave_out("labels", &names::TAGS);
         leave_out("annotations", &[LAST_APPLIED]);
@@ -217,18 +227,14 @@ fn join(path: &str, key: &str) -> String {
     }
 }
 
-fn hidden(before: &Option<Value>, after: &Option<Value>) -> (Option<String>, Option<String>) {
-    let hide = |value: &Option<Value>| value.as_ref().map(|_| REDACTED.to_owned());
+fn hidden((before, after): Sides) -> (Option<String>, Option<String>) {
+    let hide = |value: Option<Value>| value.map(|_| REDACTED.to_owned());
     (hide(before), hide(after))
 }
 
-fn shown(
-    before: &Option<Value>,
-    after: &Option<Value>,
-    secrets: &Redactor,
-) -> (Option<String>, Option<String>) {
-    let text = |value: &Option<Value>| {
-        let value = value.as_ref()?;
+fn shown((before, after): Sides, secrets: &Redactor) -> (Option<String>, Option<String>) {
+    let text = |value: Option<Value>| {
+        let value = value?;
         Some(secrets.whole(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
     };
     let (before, after) = (text(before), text(after));
@@ -250,16 +256,4 @@ fn different_lines(before: &str, after: &str) -> (String, String) {
     let tail = before.iter().rev().zip(after.iter().rev()).take(most).take_while(same).count();
     let middle = |lines: &[&str]| lines.get(head..lines.len() - tail).unwrap_or_default().join("\n");
     (middle(&before), middle(&after))
-}
-
-impl Change {
-    /// Bounds the values.
-    pub(super) fn shorten(&mut self, shorten: impl Fn(&mut String, usize)) {
-        for field in &mut self.fields {
-            [&mut field.before, &mut field.after]
-                .into_iter()
-                .flatten()
-                .for_each(|value| shorten(value, VALUE));
-        }
-    }
 }

@@ -28,7 +28,7 @@ use serde_json::Value;
 
 pub use bound::LIMIT;
 pub use redact::{REDACTED, Redactor};
-pub use wanted::{Findings, LOG_LINES, LogOf, SecretKey, Wanted, wanted};
+pub use wanted::{Findings, IMAGES, LOG_LINES, LogOf, SecretKey, Wanted, wanted};
 
 use self::{
     changes::Changes,

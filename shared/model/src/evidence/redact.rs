@@ -12,7 +12,7 @@ use super::{
     changes::Changes,
     wanted::{Findings, SecretKey, secret_key, used_by},
 };
-use crate::{health::Live, protocol::Observed, rollback::Proof};
+use crate::{health::Live, names, object::Image, protocol::Observed, rollback::Proof};
 
 /// What stands in the place of a value.
 pub const REDACTED: &str = "[redacted]";
@@ -21,6 +21,10 @@ pub const REDACTED: &str = "[redacted]";
 const SHORTEST: usize = 6;
 /// The shortest value that is looked for inside of a value, such as a password in a file.
 const SHORTEST_INNER: usize = 8;
+
+/// The longest value that is looked for, and how many bytes of them all: each is kept in a dozen forms.
+const LONGEST: usize = 32 << 10;
+const ROOM: usize = 512 << 10;
 
 /// Knows the values of Secrets, as they may appear in a text.
 #[derive(Clone, Debug, Default)]
@@ -31,12 +35,14 @@ pub struct Redactor {
     known: BTreeSet<SecretKey>,
     /// Those of them whose values are not known, and why.
     unknown: BTreeMap<SecretKey, String>,
+    /// How many more bytes of values of Secrets may be learnt.
+    room: usize,
 }
 
 impl Redactor {
     /// Knows the values of the Secrets that the revision wrote, and of those that failing pods use.
     pub(super) fn of(seen: &Observed, found: &Findings, changes: &Changes<'_>) -> Self {
-        let mut redactor = Self::default();
+        let mut redactor = Self { room: ROOM, ..Self::default() };
         for track in &seen.tracks {
             let Some(key) = secret_key(track) else { continue };
             match &track.live {
@@ -83,16 +89,20 @@ impl Redactor {
     }
 
     fn add_secret(&mut self, secret: &Value) {
-        for (field, encoded) in [("data", true), ("stringData", false)] {
-            for value in secret[field].as_object().into_iter().flat_map(|map| map.values()) {
-                if encoded {
-                    let decoded = serde_json::from_value::<ByteString>(value.clone());
-                    self.add(&decoded.map(|bytes| bytes.0).unwrap_or_default());
-                } else {
-                    self.add(value.as_str().unwrap_or_default().as_bytes());
-                }
+        let values = values_of(secret);
+        let size: usize = values.iter().map(Vec::len).sum();
+        let is_short = values.iter().all(|value| value.len() <= LONGEST);
+        if is_short && size <= self.room && secret["type"] != names::HELM_SECRET_TYPE {
+            self.room -= size;
+            for value in &values {
+                self.add(value);
             }
+            return;
         }
+        let [namespace, name] =
+            ["namespace", "name"].map(|it| Image(secret).meta(it).unwrap_or_default().to_owned());
+        let why = "they are too large to be looked for".to_owned();
+        self.unknown.entry((namespace, name)).or_insert(why);
     }
 
     /// Learns a value, with all the forms in which it may be written.
@@ -204,12 +214,20 @@ impl Redactor {
     }
 }
 
+/// The values that a Secret holds.
+fn values_of(secret: &Value) -> Vec<Vec<u8>> {
+    let list = |field: &str| secret[field].as_object().into_iter().flat_map(|map| map.values());
+    let decoded = list("data").filter_map(|value| serde_json::from_value::<ByteString>(value.clone()).ok());
+    let plain = list("stringData").filter_map(Value::as_str).map(|text| text.as_bytes().to_vec());
+    decoded.map(|bytes| bytes.0).chain(plain).collect()
+}
+
 /// What `value` looks like in base64 with `offset` other bytes before it, whatever they and what follows are.
 fn base64(value: &[u8], offset: usize) -> String {
     let shifted = ByteString([&[0; 2][..offset.min(2)], value].concat());
     let encoded = serde_json::to_value(shifted).ok();
     let encoded = encoded.as_ref().and_then(Value::as_str).unwrap_or_default();
-    let is_exact = (offset + value.len()) % 3 == 0;
+    let is_exact = (offset + value.len()).is_multiple_of(3);
     let encoded = encoded.trim_end_matches('=');
     // Characters that hold bits of what stands before or after.
     let from = [0, 2, 3].get(offset).copied().unwrap_or_default();

@@ -28,8 +28,10 @@ impl<'a> Suspects<'a> {
         let mut tracks: Vec<_> = seen.tracks.iter().collect();
         // Stable: the others keep their order.
         tracks.sort_by_key(|track| blamed != Some(&Subject::from(&track.object)));
+        // A client's own mark that it failed says nothing of the cause.
         let is_certain = tracks.first().is_some_and(|track| {
-            blamed == Some(&Subject::from(&track.object)) && matches!(track.live, Live::Present(_))
+            let is_blamed = blamed == Some(&Subject::from(&track.object));
+            is_blamed && track.object.kind != "Secret" && matches!(track.live, Live::Present(_))
         });
         let objects: Vec<_> = tracks
             .into_iter()
@@ -65,10 +67,11 @@ impl<'a> Suspects<'a> {
             .chain(self.objects.iter().skip(first).map(named))
     }
 
-    /// The uids of the object to blame, its ReplicaSets and pods; of all objects where nobody knows which it is.
+    /// The uids of the object to blame, its ReplicaSets and pods; of all objects where nobody knows which it is. And of the
+    /// pods that fail.
     pub(super) fn concerned(&self) -> BTreeSet<&'a str> {
         let objects = self.objects.iter().take(if self.is_certain { 1 } else { usize::MAX });
-        let mut uids = BTreeSet::new();
+        let mut uids: BTreeSet<_> = self.pods.iter().filter_map(|pod| Image(pod).uid()).collect();
         for (_, object) in objects {
             uids.extend(Image(object).uid());
             uids.extend(self.sets_of(object));
@@ -80,13 +83,14 @@ impl<'a> Suspects<'a> {
     /// The namespaces of what is concerned.
     pub(super) fn namespaces(&self) -> BTreeSet<&'a str> {
         let objects = self.objects.iter().take(if self.is_certain { 1 } else { usize::MAX });
-        objects.filter_map(|(_, object)| Image(object).meta("namespace")).collect()
+        let objects = objects.map(|(_, object)| *object).chain(self.pods.iter().copied());
+        objects.filter_map(|object| Image(object).meta("namespace")).collect()
     }
 
     fn sets_of(&self, object: &Value) -> BTreeSet<&'a str> {
         let owner = Image(object).uid();
-        let owned = |set: &&Value| owner.is_some() && Image(set).controller() == owner;
-        self.seen.replica_sets.iter().filter(owned).filter_map(|set| Image(set).uid()).collect()
+        let belongs = |set: &&Value| owner.is_some() && Image(set).controller() == owner;
+        self.seen.replica_sets.iter().filter(belongs).filter_map(|set| Image(set).uid()).collect()
     }
 
     /// The pods that belong to an object, as far as owners tell; of a pod itself.

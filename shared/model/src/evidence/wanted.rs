@@ -8,7 +8,8 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    changes::revised,
+    Done,
+    changes::{done, revised},
     containers::{CONTAINERS, Report},
     suspects::Suspects,
 };
@@ -24,7 +25,9 @@ use crate::{
 /// How many lines of a log are shown.
 pub const LOG_LINES: usize = 50;
 /// How many records are read.
-const RECORDS: usize = 400;
+const RECORDS: usize = 200;
+/// How many bytes of images are read: [`crate::undo::Body::weight`] of all.
+pub const IMAGES: usize = 32 << 20;
 /// How many Secrets are read.
 const SECRETS: usize = 100;
 
@@ -111,8 +114,12 @@ fn records(seen: &Observed, notes: &mut Vec<String>) -> Vec<RecordName> {
     let mut tracks: Vec<_> = seen.tracks.iter().collect();
     tracks.sort_by_key(|track| (secret_key(track).is_none(), blamed != Some(&Subject::from(&track.object))));
     let unread = |name: &&RecordName| seen.proofs.get(*name).is_none_or(|proof| proof.record().is_none());
-    let all = tracks.iter().flat_map(|track| revised(seen, track));
-    // A scale says in its header what it changed.
+    // What was made or deleted is told as such, and a scale says in its header what it changed. A value of a Secret may be
+    // anywhere.
+    let is_telling = |track: &&&Track| {
+        secret_key(track).is_some() || matches!(done(seen, track), Some(Done::Changed | Done::Replaced))
+    };
+    let all = tracks.iter().filter(is_telling).flat_map(|track| revised(seen, track));
     let all = all.filter(|entry| entry.header.operation != Operation::Scale).map(|entry| &entry.name);
     let mut records: Vec<_> = all.filter(unread).cloned().collect();
     if records.len() > RECORDS {

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::{Effect, Wake, step::Step};
 use crate::release::Phase;
 
+/// For how long a rollback waits for watchers that die over it.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 /// The longest text about why there is none, in bytes.
 const LONGEST: usize = 500;
 
@@ -20,6 +24,10 @@ impl Step<'_> {
             return false;
         }
         match &self.seen.evidence {
+            None if self.is_too_late() => {
+                let why = format!("no watcher has secured it within {} s", PATIENCE.as_secs());
+                self.status.evidence_missing = Some(why);
+            }
             None => {
                 self.effects.push(Effect::Evidence);
                 self.wake = Wake::After(Duration::ZERO);
@@ -28,8 +36,9 @@ impl Step<'_> {
             Some(Ok(secret)) => {
                 self.status.evidence = Some(secret.clone());
                 let revision = self.status.revision;
-                let past = self.status.history.iter_mut().find(|past| past.revision == revision);
-                past.into_iter().for_each(|past| past.evidence = Some(secret.clone()));
+                if let Some(past) = self.status.history.iter_mut().find(|past| past.revision == revision) {
+                    past.evidence = Some(secret.clone());
+                }
             }
             Some(Err(why)) => {
                 let end = why.floor_char_boundary(LONGEST);
@@ -37,5 +46,10 @@ impl Step<'_> {
             }
         }
         false
+    }
+
+    fn is_too_late(&self) -> bool {
+        let decided = self.status.decided_at.as_ref().map(|at| self.now.duration_since(at.0));
+        self.status.phase == Some(Phase::RollingBack) && decided.is_some_and(|since| since >= PATIENCE)
     }
 }

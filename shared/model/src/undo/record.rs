@@ -103,6 +103,22 @@ pub struct Body {
     pub after: Option<Value>,
 }
 
+impl Body {
+    /// About how many bytes the images take in memory.
+    pub fn weight(&self) -> usize {
+        fn of(value: &Value) -> usize {
+            let inner = match value {
+                Value::String(text) => text.len(),
+                Value::Array(list) => list.iter().map(of).sum(),
+                Value::Object(map) => map.iter().map(|(key, value)| key.len() + of(value)).sum(),
+                _ => 0,
+            };
+            inner + size_of::<Value>()
+        }
+        [&self.before, &self.after].into_iter().flatten().map(of).sum()
+    }
+}
+
 /// A record read back whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {

@@ -116,12 +116,14 @@ fn whatever_happens_while_a_revision_is_rolled_back() {
     let all: &[Wish] = &[Write(0), Write(1), Fail];
     let again: &[Wish] = &[Delete(0), Write(0), Fail];
     let beginnings = [
+        // The verdict, and with the next look the evidence.
         (true, all, 1),
-        (false, all, 1),
-        (true, again, 1),
-        (false, again, 1),
         (true, all, 2),
+        (false, all, 2),
         (true, again, 2),
+        (false, again, 2),
+        (true, all, 3),
+        (true, again, 3),
     ];
     explore(&beginnings, Budget { calls: 1, outside: 1, crashes: 1, races: 1, ..NOTHING }, [3, 5]);
 }

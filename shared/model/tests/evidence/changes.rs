@@ -26,8 +26,13 @@ fn text(path: &str, before: &str, after: &str) -> (String, Option<String>, Optio
     (path.to_owned(), side(before), side(after))
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    clippy::needless_pass_by_value,
+    reason = "what is written is some object, or none"
+)]
 fn map(data: Value) -> Option<Value> {
-    Some(object("ConfigMap", "x", json!({"data": data})))
+    Some(object("ConfigMap", "x", json!({ "data": data })))
 }
 
 #[test]

@@ -96,13 +96,17 @@ fn what_a_pod_says_is_left_out_if_a_secret_that_it_uses_could_not_be_read() {
     let env = || json!({"envFrom": [{"secretRef": {"name": "used"}}]});
     let key = ("shop".to_owned(), "used".to_owned());
     let log = log_of("p", true);
-    // Forbidden, late, and one of which an earlier state is not known.
-    for case in 0..3 {
+    // Forbidden, late, too large, and one of which an earlier state is not known.
+    for case in 0..4 {
         let mut scene = Scene::new();
         scene.crashes(crashing("p", "last words", env()), "log");
         match case {
             0 => _ = scene.found.secrets.insert(key.clone(), Err("forbidden".to_owned())),
             1 => {}
+            2 => {
+                let large = secret("used", &"x".repeat(100_000));
+                scene.found.secrets.insert(key.clone(), Ok(Some(large)));
+            }
             _ => {
                 scene.wrote(
                     "Secret",

@@ -39,6 +39,7 @@ pub(crate) fn reference(kind: &str, name: &str) -> ObjectRef {
     ObjectRef { key, version: "v1".to_owned(), kind: kind.to_owned() }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "`json!` makes values")]
 pub(crate) fn object(kind: &str, name: &str, content: Value) -> Value {
     let mut object =
         json!({"kind": kind, "metadata": {"name": name, "namespace": "shop", "uid": format!("{name}-uid")}});
@@ -54,6 +55,7 @@ pub(crate) fn secret(name: &str, value: &str) -> Value {
 }
 
 /// A pod of Deployment `web` whose container crashes; what it says last, and further fields of its spec.
+#[expect(clippy::needless_pass_by_value, reason = "`json!` makes values")]
 pub(crate) fn crashing(name: &str, last_words: &str, spec: Value) -> Value {
     let ended = json!({"exitCode": 3, "reason": "Error", "message": last_words});
     let status = json!({"name": "app", "restartCount": 2, "ready": false,
@@ -113,13 +115,15 @@ impl Scene {
     pub(crate) fn wrote(&mut self, kind: &str, name: &str, writes: &[(Option<Value>, Option<Value>)]) {
         let object = reference(kind, name);
         let live = writes.last().and_then(|(_, after)| after.clone()).map_or(Live::Absent, Live::Present);
-        let entries =
-            writes.iter().map(|(before, after)| self.record(&object, before, after)).collect::<Vec<_>>();
+        let entries = writes
+            .iter()
+            .map(|(before, after)| self.record(&object, before.as_ref(), after.as_ref()))
+            .collect::<Vec<_>>();
         let chain = Chain { standings: vec![Standing::Confirmed; entries.len()], ..Chain::default() };
         self.seen.tracks.push(Track { object, entries, chain, live });
     }
 
-    fn record(&mut self, object: &ObjectRef, before: &Option<Value>, after: &Option<Value>) -> Entry {
+    fn record(&mut self, object: &ObjectRef, before: Option<&Value>, after: Option<&Value>) -> Entry {
         self.records += 1;
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&self.records.to_be_bytes());
@@ -146,7 +150,7 @@ impl Scene {
             tool: "kubectl".to_owned(),
             request: String::new(),
         };
-        let body = Body { before: before.clone(), after: after.clone() };
+        let body = Body { before: before.cloned(), after: after.cloned() };
         let record = Record { name: name.clone(), header: header.clone(), body };
         self.found.records.insert(name.clone(), Ok(record));
         Entry {

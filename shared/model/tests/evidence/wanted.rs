@@ -7,10 +7,12 @@ use backout_model::{
     health::Live,
     names,
     protocol::Observed,
+    release::Subject,
+    rollback::Proof,
 };
 use serde_json::{Value, json};
 
-use crate::scene::{NOW, Scene, crashing, log_of, object};
+use crate::scene::{NOW, Scene, crashing, log_of, object, secret};
 
 #[test]
 fn the_verdict_the_conditions_the_last_words_the_warnings_and_the_changes_are_all_there() {
@@ -109,6 +111,22 @@ fn all_secrets_that_a_failing_pod_uses_are_asked_for_but_those_that_were_seen() 
 }
 
 #[test]
+fn only_records_are_read_that_tell_something_those_of_secrets_first() {
+    let map = |name: &str, text: &str| Some(object("ConfigMap", name, json!({"data": {"a": text}})));
+    let mut scene = Scene::new();
+    scene.wrote("ConfigMap", "made", &[(None, map("made", "1")), (map("made", "1"), map("made", "2"))]);
+    scene.wrote("ConfigMap", "gone", &[(map("gone", "1"), None)]);
+    scene.wrote("ConfigMap", "read", &[(map("read", "1"), map("read", "2"))]);
+    scene.wrote("ConfigMap", "again", &[(map("again", "1"), None), (None, map("again", "2"))]);
+    scene.wrote("Secret", "s", &[(None, Some(secret("s", "some-value")))]);
+    let read = scene.seen.tracks[3].entries[0].name.clone();
+    let record = scene.found.records[&read].clone().unwrap();
+    scene.seen.proofs.insert(read, Proof::Verified(record));
+    let name = |track: usize, entry: usize| scene.seen.tracks[track].entries[entry].name.clone();
+    assert_eq!(wanted(&scene.seen).records, [name(5, 0), name(0, 0), name(4, 0), name(4, 1)]);
+}
+
+#[test]
 fn what_could_not_be_had_is_said() {
     let mut scene = Scene::new();
     scene.crashes(crashing("p", "", json!({})), "");
@@ -131,14 +149,23 @@ fn what_could_not_be_had_is_said() {
 #[test]
 fn where_nobody_knows_which_object_is_to_blame_all_of_them_are_looked_at() {
     let mut scene = Scene::new();
-    scene.seen.status.failure.as_mut().unwrap().object = backout_model::release::Subject::default();
+    scene.seen.status.failure.as_mut().unwrap().object = Subject::default();
     scene.crashes(crashing("web-2-x", "", json!({})), "said");
     scene.warns("web-2-x", "Back-off", NOW);
     let told = scene.evidence();
     assert_eq!((told.containers.len(), told.events.len()), (1, 1), "{told:#?}");
+    // As little says a client's own mark, which lies in a Secret.
+    let mark = || Some(object("Secret", "sh.helm.release.v1.web.v2", json!({})));
+    scene.wrote("Secret", "sh.helm.release.v1.web.v2", &[(None, mark())]);
+    let blamed = Subject::from(&scene.seen.tracks[1].object);
+    scene.seen.status.failure.as_mut().unwrap().object = blamed;
+    scene.seen.replica_sets[0]["metadata"]["namespace"] = json!("shop");
+    scene.warns("web-2", "of the ReplicaSet", NOW);
+    let told = scene.evidence();
+    assert_eq!((told.containers.len(), told.events.len()), (1, 2), "{told:#?}");
     scene.seen.tracks.iter_mut().for_each(|track| track.live = Live::Absent);
     let told = scene.evidence();
-    assert_eq!((told.containers.len(), told.events.len(), told.changes.len()), (0, 0, 1), "{told:#?}");
+    assert_eq!((told.containers.len(), told.events.len(), told.changes.len()), (0, 0, 2), "{told:#?}");
 }
 
 #[test]

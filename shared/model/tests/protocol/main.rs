@@ -9,6 +9,7 @@
 
 mod back;
 mod claims;
+mod evidence;
 mod faults;
 mod life;
 mod orders;
