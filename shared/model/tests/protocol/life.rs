@@ -370,7 +370,11 @@ fn the_hook_that_failed_is_to_blame_and_not_the_client_that_reports_it() {
     helm(&mut world, 1, "deployed");
     world.run(120, || FOREVER);
     helm(&mut world, 2, "pending-upgrade");
-    world.deploy("Job", "migrate", Some(json!({"spec": {}, "status": {"startTime": "2026-01-01T00:00:00Z"}})));
+    world.deploy(
+        "Job",
+        "migrate",
+        Some(json!({"spec": {}, "status": {"startTime": "2026-01-01T00:00:00Z"}})),
+    );
     helm(&mut world, 2, "failed");
     // The job was looked at a moment before the client's own word.
     world.look(FOREVER);
