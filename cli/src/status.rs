@@ -235,8 +235,8 @@ mod tests {
                 "shop/shop: revision 7 is becoming ready, 5/6 objects ready",
                 "  by alice with helm",
                 "  [###############---------------] 5m left to become ready",
-                "  . Deployment/web           InProgress   0 of 2 replicas are updated",
-                "  + ConfigMap/a in other     Ready",
+                "  . Deployment/web         InProgress   0 of 2 replicas are updated",
+                "  + ConfigMap/a in other   Ready",
                 "  … and 4 more",
                 "  Deployment shop/web: 0 of 2 replicas are updated",
             ]

@@ -38,6 +38,7 @@ const PATIENCE: Duration = Duration::from_mins(20);
 /// One mutant of the model for each invariant, chosen by `BACKOUT_SEED`; with `BACKOUT_EVERYTHING=1` all of them, those of
 /// the webhook and the watcher included. It builds a tree of its own, again and again.
 #[test]
+#[ignore = "takes its time: cargo test -p system-tests --test mutants -- --include-ignored"]
 fn each_invariant_broken_on_purpose_is_noticed() {
     let mut lab = Lab::open();
     let chosen = chosen();

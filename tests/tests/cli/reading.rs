@@ -48,7 +48,8 @@ async fn a_failed_upgrade_is_followed_to_its_end_and_explained() {
     let history = json(&alice(&home, &["history", "-o", "json"]).await);
     assert_eq!(history[0]["failure"]["object"]["name"], "web");
     let why = json(&alice(&home, &["why", "-o", "json", "--revision", "2"]).await);
-    assert_eq!(why, history[0]);
+    assert_eq!(why["revision"], history[0]);
+    assert_eq!(why["evidence"]["failure"]["reason"], "ImageNotFound");
     let output = alice(&home, &["why", "--revision=1"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stderr.contains("did not fail: it is healthy"), "{output:?}");

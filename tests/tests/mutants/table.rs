@@ -85,7 +85,8 @@ mutants! {
 
     // A healthy release changes nothing but three labels.
     4, "shared/model/src/health/verdict.rs",
-        "find(|wait| elapsed >= time(wait))" => "find(|wait| true || elapsed >= time(wait))",
+        "let late = judgement.waits.iter().find(|wait| elapsed >= time(wait))?;" =>
+            "let late = judgement.waits.iter().find(|wait| elapsed >= time(wait) || true)?;",
         MODEL "protocol" "each_write_gets_the_whole_time_to_become_ready";
     4, "shared/model/src/undo/chain.rs",
         "Operation::Delete => !is_there_to_stay(entry, live)," => "Operation::Delete => true,",
