@@ -2,7 +2,11 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Notice, client, report, step::Step, undoing};
+use super::{
+    Notice, client, report,
+    step::{JUST_NOW, Step, is_young},
+    undoing,
+};
 use crate::{
     health::reasons,
     release::{Answer, Author, Failure, LONGEST_REQUEST, Order, Phase, Pick},
@@ -17,6 +21,9 @@ pub(super) fn obey(step: &mut Step<'_>) -> bool {
     }
     let order: Result<Order, _> = request.parse();
     let is_look = order == Ok(Order::Look);
+    if is_behind(step, is_look) {
+        return false;
+    }
     let before = step.status.phase;
     let outcome = order.and_then(|order| carry_out(step, order));
     let refused = outcome.is_err();
@@ -28,6 +35,17 @@ pub(super) fn obey(step: &mut Step<'_>) -> bool {
     }
     step.status.answer = Some(Answer { request: request.to_owned(), refused, message });
     step.status.phase != before
+}
+
+/// Whether the log tells of a write that no revision holds yet: whoever asks has made it before, and means that one. A look
+/// is answered with the revision that begins now.
+fn is_behind(step: &Step<'_>, is_look: bool) -> bool {
+    let Step { status, seen, .. } = step;
+    if status.phase.is_some_and(|phase| phase.is_undecided() || phase == Phase::RollingBack) {
+        return false;
+    }
+    let mut newer = seen.after(status.sealed().unwrap_or_else(|| status.healthy()));
+    newer.any(|(entry, standing)| (standing.took_effect() && !is_look) || is_young(entry, standing, JUST_NOW))
 }
 
 fn carry_out(step: &mut Step<'_>, order: Order) -> Result<String, String> {

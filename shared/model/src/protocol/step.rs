@@ -25,7 +25,7 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 const UNDER_WAY: Duration = Duration::from_secs(10);
 
 /// For how long one after the cut puts off a decision.
-const JUST_NOW: Duration = Duration::from_secs(2);
+pub(super) const JUST_NOW: Duration = Duration::from_secs(2);
 
 /// Decides what becomes of a release.
 pub fn step(seen: &Observed, now: Timestamp) -> Decision {
@@ -327,7 +327,7 @@ impl<'a> Step<'a> {
     }
 }
 
-fn is_young(entry: &Entry, standing: Standing, age: Duration) -> bool {
+pub(super) fn is_young(entry: &Entry, standing: Standing, age: Duration) -> bool {
     standing == Standing::Pending && entry.age < age
 }
 

@@ -240,3 +240,30 @@ fn wherever_the_watcher_dies_what_was_asked_for_is_done_once() {
         assert!(!world.objects.contains_key(&key("Job", "migrate")));
     }
 }
+
+#[test]
+fn what_is_asked_right_after_a_deploy_is_asked_of_that_deploy() {
+    for (request, phase) in [("hold", Held), ("rollback", RolledBack)] {
+        let mut world = healthy();
+        let before = world.state();
+        world.deploy("ConfigMap", "a", data("two"));
+        let deployed = world.state();
+        world.request = Some(request);
+        world.run(120, || FOREVER);
+        assert_eq!((world.status.phase, world.status.revision), (Some(phase), 2), "{request}");
+        assert!(!answer(&world).0, "{request}: {}", answer(&world).1);
+        assert_eq!(world.state(), if phase == Held { deployed } else { before });
+    }
+}
+
+#[test]
+fn a_look_right_after_a_deletion_is_answered_once_the_deletion_is_known() {
+    let mut world = healthy();
+    world.deploy("ConfigMap", "a", None);
+    world.request = Some("look id=1");
+    world.look(FOREVER);
+    assert_eq!(world.status.answer, None);
+    world.run(3, || FOREVER);
+    assert_eq!(world.status.revision, 2);
+    assert_eq!(answer(&world), (false, "looked"));
+}
