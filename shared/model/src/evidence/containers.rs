@@ -3,110 +3,68 @@
 use serde_json::Value;
 
 use super::{
-    Container, Role,
+    Container,
     redact::Redactor,
-    suspects::{Suspects, path_of, text_at},
+    suspects::{Suspects, path_of},
     wanted::{Findings, LOG_LINES, LogOf, Wanted},
 };
-use crate::object::Image;
+use crate::{
+    health::containers::{self, Container as Reported},
+    object::Image,
+};
 
 /// How many failing containers are shown.
 pub(super) const CONTAINERS: usize = 5;
 
-/// The container's state as the kubelet reports it.
-#[derive(Clone, Copy)]
-pub(super) struct Report<'a> {
-    pub(super) pod: &'a Value,
-    status: &'a Value,
-    role: Role,
+/// The containers of these pods that fail.
+pub(super) fn of_failing<'a>(pods: &[&'a Value]) -> impl Iterator<Item = Reported<'a>> {
+    pods.iter().flat_map(|pod| containers::of(pod)).filter(fails)
 }
 
-impl<'a> Report<'a> {
-    /// All containers of a pod.
-    pub(super) fn all(pod: &'a Value) -> impl Iterator<Item = Self> {
-        let list = move |pointer: &str| pod.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
-        let init = list("/status/initContainerStatuses").map(move |status| {
-            let name = status["name"].as_str();
-            let spec = list("/spec/initContainers").find(|spec| spec["name"].as_str() == name);
-            let stays = spec.is_some_and(|spec| spec["restartPolicy"] == "Always");
-            Self { pod, status, role: if stays { Role::Sidecar } else { Role::Init } }
-        });
-        let main = list("/status/containerStatuses");
-        init.chain(main.map(move |status| Self { pod, status, role: Role::Main }))
-    }
+/// Whether there is a log of the instance that is there: the kubelet shows the last one's in its place while a container
+/// waits.
+pub(super) fn has_log(container: &Reported<'_>) -> bool {
+    container.is_running() || container.ended().is_some()
+}
 
-    /// The containers of these pods that fail.
-    pub(super) fn failing(pods: &[&'a Value]) -> impl Iterator<Item = Self> {
-        pods.iter().flat_map(|pod| Self::all(pod)).filter(Self::fails)
+fn fails(container: &Reported<'_>) -> bool {
+    if container.restarts() > 0 {
+        return true;
     }
-
-    pub(super) fn name(&self) -> &'a str {
-        self.status["name"].as_str().unwrap_or_default()
+    if let Some(ended) = container.ended() {
+        return container.should_not_have(&ended);
     }
-
-    pub(super) fn restarts(&self) -> u64 {
-        self.status["restartCount"].as_u64().unwrap_or_default()
+    match container.waiting() {
+        Some((reason, _)) => !["", "ContainerCreating", "PodInitializing"].contains(&reason),
+        None => container.is_running() && !container.is_ready(),
     }
+}
 
-    /// Whether there is a log of the instance that is there: the kubelet shows the last one's in its place while a
-    /// container waits.
-    pub(super) fn has_log(&self) -> bool {
-        self.status["state"]["waiting"].is_null() && !self.status["state"].is_null()
-    }
-
-    /// Whether there is a log of an instance before it.
-    pub(super) fn has_previous(&self) -> bool {
-        !self.status["lastState"]["terminated"].is_null()
-    }
-
-    fn fails(&self) -> bool {
-        let state = &self.status["state"];
-        if self.restarts() > 0 {
-            return true;
-        }
-        if let Some(ended) = state["terminated"].as_object() {
-            let policy = self.pod.pointer("/spec/restartPolicy").and_then(Value::as_str).unwrap_or("Always");
-            let goes_on = match self.role {
-                Role::Init => false,
-                Role::Sidecar => true,
-                Role::Main => policy == "Always",
-            };
-            return goes_on || ended.get("exitCode").and_then(Value::as_i64) != Some(0);
-        }
-        if let Some(reason) = state["waiting"]["reason"].as_str() {
-            return !["ContainerCreating", "PodInitializing"].contains(&reason);
-        }
-        !state["running"].is_null() && self.status["ready"] == false
-    }
-
-    fn tell(&self, secrets: &Redactor) -> Container {
-        let state = &self.status["state"];
-        let known = ["waiting", "running", "terminated"].into_iter().find(|it| !state[it].is_null());
-        let last = [&state["terminated"], &self.status["lastState"]["terminated"]];
-        let last = last.into_iter().find(|ending| !ending.is_null()).unwrap_or(&Value::Null);
-        let waits = text_at(state, "/waiting/reason");
-        let image = self.spec("image").map_or_else(|| text_at(self.status, "/image"), str::to_owned);
-        Container {
-            pod: path_of(self.pod),
-            container: self.name().to_owned(),
-            role: self.role,
-            image: secrets.whole(&image),
-            state: known.unwrap_or("unknown").to_owned(),
-            reason: if waits.is_empty() { text_at(last, "/reason") } else { waits },
-            message: secrets.whole(&text_at(state, "/waiting/message")),
-            exit_code: last["exitCode"].as_i64(),
-            signal: last["signal"].as_i64().filter(|signal| *signal != 0),
-            termination_message: secrets.cut(&text_at(last, "/message")),
-            restarts: self.restarts(),
-            log: Vec::new(),
-            previous_log: Vec::new(),
-        }
-    }
-
-    fn spec(&self, field: &str) -> Option<&'a str> {
-        let specs = ["/spec/containers", "/spec/initContainers"];
-        let mut specs = specs.iter().filter_map(|list| self.pod.pointer(list)?.as_array()).flatten();
-        specs.find(|spec| spec["name"].as_str() == Some(self.name()))?.get(field)?.as_str()
+fn tell(container: &Reported<'_>, secrets: &Redactor) -> Container {
+    let waiting = container.waiting();
+    let (waits, message) = waiting.unwrap_or_default();
+    let last = container.last_ending();
+    let state = match waiting {
+        Some(_) => "waiting",
+        None if container.is_running() => "running",
+        None if container.ended().is_some() => "terminated",
+        None => "unknown",
+    };
+    let reason = if waits.is_empty() { last.map_or("", |last| last.reason) } else { waits };
+    Container {
+        pod: path_of(container.pod.0),
+        container: container.name().to_owned(),
+        role: container.role,
+        image: secrets.whole(container.image()),
+        state: state.to_owned(),
+        reason: reason.to_owned(),
+        message: secrets.whole(message),
+        exit_code: last.map(|last| last.exit_code),
+        signal: last.map(|last| last.signal).filter(|signal| *signal != 0),
+        termination_message: secrets.cut(last.map_or("", |last| last.message)),
+        restarts: container.restarts(),
+        log: Vec::new(),
+        previous_log: Vec::new(),
     }
 }
 
@@ -118,17 +76,17 @@ pub(super) fn failing(
     secrets: &Redactor,
     notes: &mut Vec<String>,
 ) -> Vec<Container> {
-    let reports = Report::failing(&suspects.pods).take(CONTAINERS);
-    reports
-        .map(|report| {
-            let mut told = report.tell(secrets);
-            if let Some(why) = secrets.withholds(report.pod) {
+    of_failing(&suspects.pods)
+        .take(CONTAINERS)
+        .map(|container| {
+            let mut told = tell(&container, secrets);
+            if let Some(why) = secrets.withholds(container.pod.0) {
                 told.message.clear();
                 told.termination_message.clear();
-                notes.push(format!("what {} says is left out: {why}", log_name(&report)));
+                notes.push(format!("what {} says is left out: {why}", log_name(&container)));
                 return told;
             }
-            for log in wanted.logs.iter().filter(|log| log.is_of(&report)) {
+            for log in wanted.logs.iter().filter(|log| log.is_of(&container)) {
                 match found.logs.get(log) {
                     Some(Ok(text)) => *lines_of(&mut told, log) = last_lines(&secrets.cut(text)),
                     Some(Err(why)) => notes.push(format!("{log} could not be had: {why}")),
@@ -140,8 +98,8 @@ pub(super) fn failing(
         .collect()
 }
 
-fn log_name(report: &Report<'_>) -> String {
-    format!("container {} of pod {}", report.name(), path_of(report.pod))
+fn log_name(container: &Reported<'_>) -> String {
+    format!("container {} of pod {}", container.name(), path_of(container.pod.0))
 }
 
 fn lines_of<'a>(container: &'a mut Container, log: &LogOf) -> &'a mut Vec<String> {
@@ -155,14 +113,17 @@ fn last_lines(text: &str) -> Vec<String> {
 }
 
 impl LogOf {
-    pub(super) fn new(report: &Report<'_>, previous: bool) -> Self {
-        let image = Image(report.pod);
-        let text = |field| image.meta(field).unwrap_or_default().to_owned();
-        let container = report.name().to_owned();
-        Self { namespace: text("namespace"), pod: text("name"), container, previous }
+    pub(super) fn new(container: &Reported<'_>, previous: bool) -> Self {
+        let text = |field| Image(container.pod.0).meta(field).unwrap_or_default().to_owned();
+        Self {
+            namespace: text("namespace"),
+            pod: text("name"),
+            container: container.name().to_owned(),
+            previous,
+        }
     }
 
-    fn is_of(&self, report: &Report<'_>) -> bool {
-        *self == Self::new(report, self.previous)
+    fn is_of(&self, container: &Reported<'_>) -> bool {
+        *self == Self::new(container, self.previous)
     }
 }

@@ -26,6 +26,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::health::containers::Role;
 pub use bound::LIMIT;
 pub use redact::{REDACTED, Redactor};
 pub use wanted::{Findings, IMAGES, LOG_LINES, LogOf, SecretKey, Wanted, wanted};
@@ -128,19 +129,6 @@ pub struct Container {
     /// The last lines of the instance before it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub previous_log: Vec<String>,
-}
-
-/// What a container is to its pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Role {
-    /// Runs to its end before the others start.
-    Init,
-    /// An init container that keeps running.
-    Sidecar,
-    /// One of the pod's containers proper.
-    #[default]
-    Main,
 }
 
 /// A warning.

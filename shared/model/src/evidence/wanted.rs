@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     Done,
     changes::{done, revised},
-    containers::{CONTAINERS, Report},
+    containers::{self, CONTAINERS},
     suspects::Suspects,
 };
 use crate::{
@@ -86,7 +86,7 @@ pub struct Findings {
 pub fn wanted(seen: &Observed) -> Wanted {
     let suspects = Suspects::of(seen);
     let mut notes = Vec::new();
-    let reports: Vec<_> = Report::failing(&suspects.pods).collect();
+    let reports: Vec<_> = containers::of_failing(&suspects.pods).collect();
     if suspects.more > 0 || reports.len() > CONTAINERS {
         let containers = reports.len().saturating_sub(CONTAINERS);
         notes.push(format!(
@@ -95,7 +95,7 @@ pub fn wanted(seen: &Observed) -> Wanted {
         ));
     }
     let instances = reports.iter().take(CONTAINERS).flat_map(|report| {
-        let instances = [(report.has_log(), false), (report.has_previous(), true)];
+        let instances = [(containers::has_log(report), false), (report.ended_before().is_some(), true)];
         instances
             .into_iter()
             .filter(|(is_there, _)| *is_there)

@@ -3,38 +3,43 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::facts::Facts;
 
 /// What a container is to its pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
     /// Runs to its end before the others start.
     Init,
     /// An init container that keeps running.
     Sidecar,
     /// One of the pod's containers proper.
+    #[default]
     Main,
 }
 
 /// A container and its reported state.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Container<'a> {
-    pub(super) pod: Facts<'a>,
-    pub(super) role: Role,
+pub(crate) struct Container<'a> {
+    pub(crate) pod: Facts<'a>,
+    pub(crate) role: Role,
     spec: Option<Facts<'a>>,
     status: Facts<'a>,
 }
 
 /// How a run of a container ended.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ending<'a> {
-    pub(super) reason: &'a str,
-    pub(super) message: &'a str,
-    pub(super) exit_code: i64,
-    pub(super) started: Option<Timestamp>,
-    pub(super) finished: Option<Timestamp>,
+pub(crate) struct Ending<'a> {
+    pub(crate) reason: &'a str,
+    pub(crate) message: &'a str,
+    pub(crate) exit_code: i64,
+    /// 0 if it was none.
+    pub(crate) signal: i64,
+    pub(crate) started: Option<Timestamp>,
+    pub(crate) finished: Option<Timestamp>,
 }
 
 impl<'a> Ending<'a> {
@@ -43,6 +48,7 @@ impl<'a> Ending<'a> {
             reason: state.text("/reason"),
             message: state.text("/message"),
             exit_code: state.count("/exitCode"),
+            signal: state.count("/signal"),
             // What never ran has started at the epoch.
             started: state.time("/startedAt").filter(|time| *time > Timestamp::UNIX_EPOCH),
             finished: state.time("/finishedAt").filter(|time| *time > Timestamp::UNIX_EPOCH),
@@ -50,13 +56,13 @@ impl<'a> Ending<'a> {
     }
 
     /// For how long it ran.
-    pub(super) fn ran_for(&self) -> Option<Duration> {
+    pub(crate) fn ran_for(&self) -> Option<Duration> {
         Duration::try_from(self.finished?.duration_since(self.started?)).ok()
     }
 }
 
 /// All containers of a pod that the kubelet reports on.
-pub(super) fn of(pod: &Value) -> impl Iterator<Item = Container<'_>> {
+pub(crate) fn of(pod: &Value) -> impl Iterator<Item = Container<'_>> {
     let pod = Facts(pod);
     let section = move |statuses: &str, specs: &'static str, init: bool| {
         pod.list(statuses).map(move |status| {
@@ -78,53 +84,56 @@ pub(super) fn of(pod: &Value) -> impl Iterator<Item = Container<'_>> {
 }
 
 impl<'a> Container<'a> {
-    pub(super) fn name(&self) -> &'a str {
+    pub(crate) fn name(&self) -> &'a str {
         self.status.text("/name")
     }
 
     /// The image as its user wrote it, if the spec is known.
-    pub(super) fn image(&self) -> &'a str {
+    pub(crate) fn image(&self) -> &'a str {
         let image = self.spec.map_or("", |spec| spec.text("/image"));
         if image.is_empty() { self.status.text("/image") } else { image }
     }
 
-    pub(super) fn restarts(&self) -> u64 {
+    pub(crate) fn restarts(&self) -> u64 {
         u64::try_from(self.status.count("/restartCount")).unwrap_or(0)
     }
 
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.status.flag("/ready")
     }
 
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.status.0.pointer("/state/running").is_some()
     }
 
     /// When the run began that goes on now.
-    pub(super) fn started(&self) -> Option<Timestamp> {
+    pub(crate) fn started(&self) -> Option<Timestamp> {
         self.status.time("/state/running/startedAt")
     }
 
     /// Why the container waits: reason and message.
-    pub(super) fn waiting(&self) -> Option<(&'a str, &'a str)> {
+    pub(crate) fn waiting(&self) -> Option<(&'a str, &'a str)> {
         self.status.0.pointer("/state/waiting")?;
         Some((self.status.text("/state/waiting/reason"), self.status.text("/state/waiting/message")))
     }
 
     /// How it ended, if it is not running and not waiting.
-    pub(super) fn ended(&self) -> Option<Ending<'a>> {
+    pub(crate) fn ended(&self) -> Option<Ending<'a>> {
         self.status.0.pointer("/state/terminated").map(|state| Ending::read(Facts(state)))
     }
 
+    /// How the instance before the one that is there ended.
+    pub(crate) fn ended_before(&self) -> Option<Ending<'a>> {
+        self.status.0.pointer("/lastState/terminated").map(|state| Ending::read(Facts(state)))
+    }
+
     /// How it ended last.
-    pub(super) fn last_ending(&self) -> Option<Ending<'a>> {
-        self.ended().or_else(|| {
-            self.status.0.pointer("/lastState/terminated").map(|state| Ending::read(Facts(state)))
-        })
+    pub(crate) fn last_ending(&self) -> Option<Ending<'a>> {
+        self.ended().or_else(|| self.ended_before())
     }
 
     /// How the run ended that should have gone on, if the container is down for that reason now.
-    pub(super) fn failed_run(&self) -> Option<Ending<'a>> {
+    pub(crate) fn failed_run(&self) -> Option<Ending<'a>> {
         if let Some(ended) = self.ended() {
             return self.should_not_have(&ended).then_some(ended);
         }
@@ -138,7 +147,7 @@ impl<'a> Container<'a> {
     }
 
     /// A main container of a pod that is always restarted, and a sidecar, should not even end well.
-    fn should_not_have(&self, ended: &Ending<'_>) -> bool {
+    pub(crate) fn should_not_have(&self, ended: &Ending<'_>) -> bool {
         let goes_on = match self.role {
             Role::Init => false,
             Role::Sidecar => true,
@@ -148,14 +157,14 @@ impl<'a> Container<'a> {
     }
 
     /// The restart policy that holds for the container.
-    pub(super) fn restart_policy(&self) -> &'a str {
+    pub(crate) fn restart_policy(&self) -> &'a str {
         let own = self.spec.map_or("", |spec| spec.text("/restartPolicy"));
         let policy = if own.is_empty() { self.pod.text("/spec/restartPolicy") } else { own };
         if policy.is_empty() { "Always" } else { policy }
     }
 
     /// As people are told of it: `init container "migrate" of pod web-1`.
-    pub(super) fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         let role = match self.role {
             Role::Init => "init container",
             Role::Sidecar => "sidecar",
@@ -166,7 +175,7 @@ impl<'a> Container<'a> {
 }
 
 const UNTOLD: Ending<'static> =
-    Ending { reason: "", message: "", exit_code: 0, started: None, finished: None };
+    Ending { reason: "", message: "", exit_code: 0, signal: 0, started: None, finished: None };
 
 #[cfg(test)]
 mod tests {

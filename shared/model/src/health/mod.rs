@@ -14,11 +14,11 @@
 
 mod class;
 mod consumers;
-mod containers;
+pub(crate) mod containers;
 mod creation;
 mod diagnosis;
 mod evidence;
-mod facts;
+pub(crate) mod facts;
 mod findings;
 mod freshness;
 mod nodes;
