@@ -2,11 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use backout_model::release::{Order, Pick};
+use backout_model::release::{Pick, duration};
 use clap::{Parser, Subcommand, ValueEnum};
-
-pub(crate) const HOLD: Order = Order::Hold;
-pub(crate) const RESUME: Order = Order::Resume;
 
 /// What became of a deploy, why, and what to do about it.
 #[derive(Debug, Parser)]
@@ -112,12 +109,3 @@ pub(crate) enum Command {
 }
 
 const EXIT_STATUS: &str = "Exit status: 0 healthy, 1 no answer, 2 failed, 3 not decided yet.";
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let duration: kube::core::Duration =
-        text.parse().map_err(|_| "it must be a duration such as 90s or 10m")?;
-    if duration.is_negative() {
-        return Err("it must not be negative".to_owned());
-    }
-    Ok(duration.into())
-}

@@ -11,6 +11,7 @@ mod why;
 
 use std::process::ExitCode;
 
+use backout_model::release::Order;
 use clap::Parser as _;
 
 use args::{Args, Command};
@@ -45,10 +46,10 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
             why::run(&cluster, release.as_deref(), revision, all, output).await
         }
         Command::History { release } => history::run(&cluster, release.as_deref(), output).await,
-        Command::Hold { release } => ask::run(&cluster, release.as_deref(), &args::HOLD, output).await,
-        Command::Resume { release } => ask::run(&cluster, release.as_deref(), &args::RESUME, output).await,
+        Command::Hold { release } => ask::run(&cluster, release.as_deref(), &Order::Hold, output).await,
+        Command::Resume { release } => ask::run(&cluster, release.as_deref(), &Order::Resume, output).await,
         Command::Rollback { release, to, only } => {
-            let order = backout_model::release::Order::Rollback { only, to };
+            let order = Order::Rollback { only, to };
             ask::run(&cluster, release.as_deref(), &order, output).await
         }
     }

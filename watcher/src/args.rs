@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use backout_model::{
-    release::{Action, Policy},
+    release::{Action, Policy, duration},
     rollback::Options,
 };
 use backout_runtime::telemetry::LogFormat;
@@ -73,13 +73,4 @@ impl Args {
     pub(crate) fn options(&self) -> Options {
         Options { accept_unverified: false, restore_rbac: self.restore_rbac }
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let duration: kube::core::Duration =
-        text.parse().map_err(|_| "it must be a duration such as 90s or 10m")?;
-    if duration.is_negative() {
-        return Err("it must not be negative".to_owned());
-    }
-    Ok(duration.into())
 }

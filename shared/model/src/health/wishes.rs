@@ -6,7 +6,7 @@ use super::{facts::Facts, freshness::Case, readiness::Status, reasons};
 use crate::{
     names,
     object::Image,
-    release::{HealthRule, HealthTest},
+    release::{HealthRule, HealthTest, duration},
 };
 
 /// What the annotations of one object ask for.
@@ -32,9 +32,9 @@ impl Wishes {
             Some(other) => wishes.refuse(names::HEALTH, "it must be ignore", other),
         }
         if let Some(text) = text(names::POLICY_DEADLINE) {
-            match text.parse::<kube_core::Duration>() {
-                Ok(time) if !time.is_negative() => wishes.deadline = Some(time.into()),
-                _ => wishes.refuse(names::POLICY_DEADLINE, "it must be a duration such as 90s or 10m", text),
+            match duration(text) {
+                Ok(time) => wishes.deadline = Some(time),
+                Err(rule) => wishes.refuse(names::POLICY_DEADLINE, &rule, text),
             }
         }
         if let Some(text) = text(names::CRASH_BUDGET) {

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use health_rule::{HealthRule, HealthTest};
-pub use policy::{Action, Policy, Problem};
+pub use policy::{Action, Policy, Problem, duration};
 pub use request::{Answer, LONGEST_REQUEST, Order, Pick};
 pub use status::{
     Attempt, Author, Condition, Failure, Fence, Past, Phase, ReleaseStatus, Standing, Subject, Unrestored,

@@ -118,6 +118,15 @@ impl Policy {
     }
 }
 
+/// Reads a time as Go writes it; the error is the rule that it breaks.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    match text.parse::<kube_core::Duration>() {
+        Ok(duration) if !duration.is_negative() => Ok(duration.into()),
+        Ok(_) => Err("it must not be negative".to_owned()),
+        Err(_) => Err("it must be a duration such as 90s or 10m".to_owned()),
+    }
+}
+
 struct Annotations<'a> {
     annotations: &'a BTreeMap<String, String>,
     problems: &'a mut Vec<Problem>,
@@ -125,11 +134,7 @@ struct Annotations<'a> {
 
 impl Annotations<'_> {
     fn duration(&mut self, key: &str, setting: &mut Duration) {
-        self.set(key, setting, |text| match text.parse::<kube_core::Duration>() {
-            Ok(duration) if !duration.is_negative() => Ok(duration.into()),
-            Ok(_) => Err("it must not be negative".to_owned()),
-            Err(_) => Err("it must be a duration such as 90s or 10m".to_owned()),
-        });
+        self.set(key, setting, duration);
     }
 
     fn flag(&mut self, key: &str, setting: &mut bool) {
