@@ -26,7 +26,15 @@ async fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("__complete") {
         return complete::answer(std::env::args().skip(2).collect()).await;
     }
-    match run(Args::parse()).await {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(told) => {
+            // clap's own exit status means something else here: that the revision failed.
+            let _no_terminal_no_text = told.print();
+            return if told.use_stderr() { ExitCode::from(TROUBLE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(args).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -92,6 +92,7 @@ async fn what_is_not_there_is_told_with_what_to_do() {
     let output = alice(&home, &["why"]).await;
     assert!(output.stderr.contains("has failed"), "{output:?}");
     let output = alice(&home, &["rollback", "--only=web"]).await;
+    assert_eq!(output.status.code(), Some(1), "a typo is no failed revision: {output:?}");
     assert!(output.stderr.contains("it must be KIND/NAME"), "{output:?}");
 }
 
