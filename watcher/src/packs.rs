@@ -123,7 +123,7 @@ pub(crate) async fn collect(
     context: &Context,
     young: impl Fn(&PartialObjectMeta<Secret>) -> bool,
 ) -> Result<u64, ApiError> {
-    let heads = context.log.packs(names::PART_PACK).await?;
+    let heads = context.log.parts(names::PART_PACK).await?;
     let releases: HashSet<_> = heads.iter().filter_map(release_of).collect();
     let mut named = HashSet::new();
     for key in releases {
@@ -142,14 +142,14 @@ pub(crate) async fn collect(
             bytes += size.unwrap_or_default();
             kept.insert(name);
         } else {
-            context.log.remove_piece(&name).await?;
+            context.log.remove(&name).await?;
         }
     }
-    for piece in context.log.packs(names::PART_PACK_PIECE).await? {
+    for piece in context.log.parts(names::PART_PACK_PIECE).await? {
         let name = piece.name_any();
         let head = name.rsplit_once('-').map_or("", |(head, _)| head);
         if !kept.contains(head) && !young(&piece) {
-            context.log.remove_piece(&name).await?;
+            context.log.remove(&name).await?;
         }
     }
     Ok(bytes)

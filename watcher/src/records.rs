@@ -108,18 +108,30 @@ impl Log {
     /// The bytes of a pack.
     pub(crate) async fn pack(&self, name: &str) -> Result<Option<Vec<u8>>, ApiError> {
         let Some(mut head) = self.get(name).await? else { return Ok(None) };
-        let mut bytes = data(&mut head);
-        for index in 0..pack::pieces(head.annotations()).unwrap_or_default() {
-            let Some(mut piece) = self.get(&pack::piece(name, index)).await? else { return Ok(None) };
-            bytes.extend(data(&mut piece));
-        }
-        Ok(Some(bytes))
+        let pieces = pack::pieces(head.annotations()).unwrap_or_default();
+        Ok(self.whole(data(&mut head), name, pieces).await?.ok())
     }
 
-    /// All Secrets of packs that are such a part.
-    pub(crate) async fn packs(&self, part: &str) -> Result<Vec<PartialObjectMeta<Secret>>, ApiError> {
+    /// What one Secret holds, and so many further ones; the name of the one that is missing, if one is.
+    async fn whole(
+        &self,
+        mut body: Vec<u8>,
+        name: &str,
+        pieces: usize,
+    ) -> Result<Result<Vec<u8>, String>, ApiError> {
+        for index in 0..pieces {
+            let name = names::piece(name, index);
+            let Some(mut piece) = self.get(&name).await? else { return Ok(Err(name)) };
+            body.extend(data(&mut piece));
+        }
+        Ok(Ok(body))
+    }
+
+    /// All Secrets that are such a part of something, of whatever release.
+    pub(crate) async fn parts(&self, part: &str) -> Result<Vec<PartialObjectMeta<Secret>>, ApiError> {
         let params = ListParams::default().labels(&format!("{}={part}", names::PART));
-        Ok(deadline(LIST, "LIST packs", self.secrets.list_metadata(&params)).await?.items)
+        let operation = format!("LIST Secrets that are a {part}");
+        Ok(deadline(LIST, operation, self.secrets.list_metadata(&params)).await?.items)
     }
 
     /// All records of a release, by one consistent LIST; `uid` is the Release's.
@@ -163,14 +175,10 @@ impl Log {
         let Some(mut head) = self.get(entry.name.as_str()).await? else {
             return Ok(Err("it does not exist any more".to_owned()));
         };
-        let mut body = data(&mut head);
-        for index in 0..entry.pieces {
-            let name = entry.name.piece(index);
-            let Some(mut piece) = self.get(&name).await? else {
-                return Ok(Err(format!("its part {name} is missing")));
-            };
-            body.extend(data(&mut piece));
-        }
+        let body = match self.whole(data(&mut head), entry.name.as_str(), entry.pieces).await? {
+            Ok(body) => body,
+            Err(missing) => return Ok(Err(format!("its part {missing} is missing"))),
+        };
         let _turn = self.decoding.acquire().await;
         Ok(codec::decode(&entry.name, head.annotations(), &body).map_err(|garbage| garbage.to_string()))
     }
@@ -255,19 +263,13 @@ impl Log {
         };
         self.delete(&spent.name, &params).await?;
         for index in 0..spent.pieces {
-            self.remove_piece(&format!("{}-{index}", spent.name)).await?;
+            self.remove(&names::piece(&spent.name, index)).await?;
         }
         Ok(())
     }
 
-    /// All pieces of bodies, of whatever records.
-    pub(crate) async fn pieces(&self) -> Result<Vec<PartialObjectMeta<Secret>>, ApiError> {
-        let params = ListParams::default().labels(&format!("{}={}", names::PART, names::PART_PIECE));
-        Ok(deadline(LIST, "LIST pieces of undo records", self.secrets.list_metadata(&params)).await?.items)
-    }
-
-    /// Deletes a piece whose head is gone.
-    pub(crate) async fn remove_piece(&self, name: &str) -> Result<(), ApiError> {
+    /// Deletes a Secret that nothing leads to any more.
+    pub(crate) async fn remove(&self, name: &str) -> Result<(), ApiError> {
         self.delete(name, &DeleteParams::default()).await
     }
 

@@ -166,7 +166,7 @@ impl Sweep {
     /// Their age is by when they were first seen without: the server's clock may differ from ours.
     async fn pieces(&self, headless: &mut HashMap<String, Instant>) -> Result<(), ApiError> {
         let now = Instant::now();
-        let pieces = self.log.pieces().await?;
+        let pieces = self.log.parts(names::PART_PIECE).await?;
         headless.retain(|name, _| pieces.iter().any(|piece| piece.name_any() == *name));
         for piece in pieces {
             let name = piece.name_any();
@@ -177,7 +177,7 @@ impl Sweep {
             } else if headless.entry(name.clone()).or_insert(now).elapsed() >= HEADLESS_FOR
                 && !self.log.has(head).await?
             {
-                self.log.remove_piece(&name).await?;
+                self.log.remove(&name).await?;
             }
         }
         Ok(())

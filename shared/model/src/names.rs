@@ -192,7 +192,7 @@ impl RecordName {
 
     /// The name of the `index`th piece of the record's body.
     pub fn piece(&self, index: usize) -> String {
-        format!("{}-{index}", self.0)
+        piece(&self.0, index)
     }
 
     /// The name as text.
@@ -205,6 +205,11 @@ impl fmt::Display for RecordName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The name of the `index`th further Secret of what does not fit into the one of this name.
+pub fn piece(name: &str, index: usize) -> String {
+    format!("{name}-{index}")
 }
 
 fn is_rfc1123_label(text: &str) -> bool {

@@ -93,17 +93,16 @@ impl<'a> Draft<'a> {
             annotations.insert(names::PIECES.to_owned(), pieces.len().to_string());
             compressed.clear();
         }
-        let mut head = secret(self.name.as_str().to_owned(), namespace, compressed);
-        head.metadata.labels = Some(labels(&self.header.release, names::PART_HEAD));
+        let labels = labels(&self.header.release, names::PART_HEAD);
+        let mut head = secret(names::RECORD_TYPE, self.name.to_string(), namespace, labels, compressed);
         head.metadata.annotations = Some(annotations);
         Encoded { name: self.name.clone(), head, pieces }
     }
 
     fn pieces(&self, compressed: &[u8], namespace: &str) -> Vec<Secret> {
         let piece = |(index, bytes): (usize, &[u8])| {
-            let mut piece = secret(self.name.piece(index), namespace, bytes.to_vec());
-            piece.metadata.labels = Some(labels(&self.header.release, names::PART_PIECE));
-            piece
+            let labels = labels(&self.header.release, names::PART_PIECE);
+            secret(names::RECORD_TYPE, self.name.piece(index), namespace, labels, bytes.to_vec())
         };
         compressed.chunks(PIECE).enumerate().map(piece).collect()
     }
@@ -244,19 +243,32 @@ pub enum Garbage {
     Contradiction(&'static str),
 }
 
-fn secret(name: String, namespace: &str, body: Vec<u8>) -> Secret {
+/// A Secret of the log, with a body or a piece of one.
+pub(super) fn secret(
+    type_: &str,
+    name: String,
+    namespace: &str,
+    labels: BTreeMap<String, String>,
+    body: Vec<u8>,
+) -> Secret {
     let data =
         if body.is_empty() { None } else { Some(BTreeMap::from([(BODY.to_owned(), ByteString(body))])) };
     Secret {
-        metadata: Metadata { name: Some(name), namespace: Some(namespace.to_owned()), ..Metadata::default() },
-        type_: Some(names::RECORD_TYPE.to_owned()),
+        metadata: Metadata {
+            name: Some(name),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(labels),
+            ..Metadata::default()
+        },
+        type_: Some(type_.to_owned()),
         immutable: Some(true),
         data,
         ..Secret::default()
     }
 }
 
-fn labels(release: &ReleaseKey, part: &str) -> BTreeMap<String, String> {
+/// What the Secrets of a release are listed by.
+pub(super) fn labels(release: &ReleaseKey, part: &str) -> BTreeMap<String, String> {
     [
         (names::PART, part),
         (names::RELEASE, release.name.as_str()),

@@ -12,16 +12,14 @@ use std::{
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use jiff::Timestamp;
-use k8s_openapi::{
-    ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta as Metadata,
-};
+use k8s_openapi::api::core::v1::Secret;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{
     Body, Header, Record,
     chain::{Entry, Verification},
-    codec::{BODY, PIECE},
+    codec::{self, PIECE},
 };
 use crate::{
     names::{self, RecordName, ReleaseKey},
@@ -97,11 +95,6 @@ impl Label<'_> {
     }
 }
 
-/// The name of a pack's `index`th further Secret.
-pub fn piece(name: &str, index: usize) -> String {
-    format!("{name}-{index}")
-}
-
 /// The Secrets of a pack in `namespace`, in the order in which they are to be created; nothing if it is too large to be kept.
 pub fn encode(label: &Label<'_>, records: &[Packed], namespace: &str) -> Option<Vec<Secret>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(LEVEL));
@@ -119,10 +112,9 @@ pub fn encode(label: &Label<'_>, records: &[Packed], namespace: &str) -> Option<
         (names::PIECES.to_owned(), chunks.len().to_string()),
         (names::BYTES.to_owned(), compressed.len().to_string()),
     ]));
-    let pieces = chunks
-        .into_iter()
-        .enumerate()
-        .map(|(index, bytes)| secret(label, piece(&name, index), namespace, names::PART_PACK_PIECE, bytes));
+    let pieces = chunks.into_iter().enumerate().map(|(index, bytes)| {
+        secret(label, names::piece(&name, index), namespace, names::PART_PACK_PIECE, bytes)
+    });
     Some(pieces.chain([head]).collect())
 }
 
@@ -140,24 +132,9 @@ pub fn decode(compressed: &[u8]) -> Result<Vec<Packed>, String> {
 }
 
 fn secret(label: &Label<'_>, name: String, namespace: &str, part: &str, bytes: Vec<u8>) -> Secret {
-    let labels = [
-        (names::PART, part.to_owned()),
-        (names::RELEASE, label.release.name.as_str().to_owned()),
-        (names::RELEASE_NAMESPACE, label.release.namespace.clone()),
-        (names::REVISION, label.revision.to_string()),
-    ];
-    Secret {
-        metadata: Metadata {
-            name: Some(name),
-            namespace: Some(namespace.to_owned()),
-            labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
-            ..Metadata::default()
-        },
-        type_: Some(names::PACK_TYPE.to_owned()),
-        immutable: Some(true),
-        data: Some(BTreeMap::from([(BODY.to_owned(), ByteString(bytes))])),
-        ..Secret::default()
-    }
+    let mut labels = codec::labels(label.release, part);
+    labels.insert(names::REVISION.to_owned(), label.revision.to_string());
+    codec::secret(names::PACK_TYPE, name, namespace, labels, bytes)
 }
 
 #[cfg(test)]
@@ -215,7 +192,11 @@ mod tests {
     fn read(secrets: &[Secret]) -> Vec<u8> {
         let (head, pieces) = secrets.split_last().unwrap();
         assert_eq!(super::pieces(head.metadata.annotations.as_ref().unwrap()), Some(pieces.len()));
-        [head].into_iter().chain(pieces).flat_map(|it| it.data.as_ref().unwrap()[BODY].0.clone()).collect()
+        [head]
+            .into_iter()
+            .chain(pieces)
+            .flat_map(|it| it.data.as_ref().unwrap()[codec::BODY].0.clone())
+            .collect()
     }
 
     #[test]
