@@ -21,7 +21,7 @@ use kube::{
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{context::Context, perform::entry};
+use crate::{context::Context, observe::PARALLEL, perform::entry};
 
 /// For everything.
 const ALL: Duration = Duration::from_secs(5);
@@ -29,9 +29,7 @@ const ALL: Duration = Duration::from_secs(5);
 const READS: Duration = Duration::from_secs(3);
 /// For one read: what does not answer is to be told by its name.
 const READ: Duration = Duration::from_millis(2800);
-/// Reads of a kind side by side.
-const PARALLEL: usize = 16;
-/// The same of what may be large.
+/// Reads side by side of what may be large.
 const LARGE: usize = 4;
 /// Until a Secret is created anew that the server did not take.
 const AGAIN: Duration = Duration::from_millis(300);

@@ -252,7 +252,8 @@ async fn baselines(context: &Context, observed: &mut Observed, memory: &mut Memo
         }
     }
     memory.baselines.retain(|name, _| wanted.contains_key(name));
-    wanted.retain(|name, _| !memory.baselines.contains_key(name));
+    // What was unpacked is not in the log any more.
+    wanted.retain(|name, _| !memory.baselines.contains_key(name) && !memory.is_unpacked(name));
     let read: Vec<_> = stream::iter(wanted.into_values())
         .map(|entry| async move { context.log.read(&entry).await })
         .buffered(PARALLEL)

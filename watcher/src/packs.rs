@@ -17,10 +17,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt as _, api::PartialObjectMeta};
 
-use crate::{context::Context, records::release_of, verify::verify};
+use crate::{context::Context, observe::PARALLEL, records::release_of, verify::verify};
 
-/// Reads side by side for one release.
-const PARALLEL: usize = 16;
 /// A revision of more records is not kept: reading them all would keep others waiting.
 const RECORDS_LIMIT: usize = 1_000;
 

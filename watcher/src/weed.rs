@@ -11,10 +11,7 @@ use backout_model::{
 use backout_runtime::api::ApiError;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::{context::Context, memory::Memory, records::unreadable};
-
-/// Reads side by side for one release.
-const PARALLEL: usize = 16;
+use crate::{context::Context, memory::Memory, observe::PARALLEL, records::unreadable};
 
 /// Takes unreadable records out of `tracks`, and says which, a sentence each.
 pub(crate) async fn weed(

@@ -19,7 +19,6 @@ use super::{
     runs::{Background, Memory, restarts_before},
     sightings::{ObjectMemory, Sightings, Signal, age, key_of, pod_key},
     signals::row_of,
-    wishes::Wishes,
 };
 use crate::object::Image;
 
@@ -33,6 +32,8 @@ pub(super) struct Look<'a> {
     pub(super) others_wait: bool,
     /// One that may make others is.
     pub(super) makers_wait: bool,
+    /// How many failed runs of a container somebody asked to bear.
+    pub(super) budget: Option<u64>,
 }
 
 /// What was found out about the pods of a workload.
@@ -77,7 +78,7 @@ pub(super) fn diagnose<'a>(
         crashes: scene.install || look.others_wait || steady > 0,
         makers_wait: look.makers_wait,
         leaving: is_leaving(&case, scene),
-        budget: Wishes::of(case.live).crash_budget,
+        budget: look.budget,
     };
     // What was ready with this rollout proved that the cluster has room for it, and lets it be.
     let proved = memory.ready_with.as_ref().is_some_and(|(rollout, _)| rollout == pods::rollout(case.live));

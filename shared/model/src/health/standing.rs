@@ -9,6 +9,7 @@ use super::{
     consumers::{self, Consumers},
     diagnosis::{Diagnosis, Look, diagnose},
     evidence,
+    facts::Facts,
     freshness::Case,
     pods::{self, Workload},
     readiness::{self, Status, readiness_of},
@@ -43,6 +44,8 @@ pub(super) struct Standing<'a> {
     trouble: Option<String>,
     /// Its unready pods only took the place of others.
     replaced: bool,
+    /// What its annotations ask for.
+    wishes: Wishes,
     /// Nothing was known of it before.
     is_first_look: bool,
     memory: ObjectMemory,
@@ -60,6 +63,10 @@ impl<'a> Standing<'a> {
             crashed: false,
             trouble: None,
             replaced: false,
+            wishes: match &judged.live {
+                Live::Present(live) => Wishes::of(Facts(live)),
+                Live::Absent | Live::Unreadable(_) => Wishes::default(),
+            },
             is_first_look: before.is_none(),
             memory: ObjectMemory::next(before),
         };
@@ -105,7 +112,7 @@ impl<'a> Standing<'a> {
                 let alone = |object| readiness_of(group, kind, &Case::new(object, None));
                 alone(live).is_like(&alone(before.0))
             });
-        self.excused |= Wishes::of(case.live).ignored;
+        self.excused |= self.wishes.ignored;
         self.evidence = evidence::gather(case.live, &[]);
         let status = self.confirmed(status, before, now);
         let status = self.told(status, &case, before, now);
@@ -194,7 +201,7 @@ impl<'a> Standing<'a> {
             return;
         }
         let case = Case::new(live, self.judged.baseline.as_ref());
-        let look = Look { workload, case, scene, others_wait, makers_wait };
+        let look = Look { workload, case, scene, others_wait, makers_wait, budget: self.wishes.crash_budget };
         let Diagnosis { pods, failure, trouble, due, crashed, replaced } =
             diagnose(&look, &mut self.memory, self.is_first_look, old, new, now);
         self.evidence = evidence::gather(case.live, &pods);
@@ -232,7 +239,7 @@ impl<'a> Standing<'a> {
         } else {
             return;
         }
-        self.evidence = evidence::gather(super::facts::Facts(&serde_json::Value::Null), &pods);
+        self.evidence = evidence::gather(Facts(&serde_json::Value::Null), &pods);
     }
 
     /// Writes down what is to be known at the next look.
@@ -269,15 +276,8 @@ impl<'a> Standing<'a> {
             message: self.message(),
             evidence: self.evidence.clone(),
             patience: self.patience(),
-            deadline: self.wishes().deadline,
+            deadline: self.wishes.deadline,
             replaced: self.replaced,
-        }
-    }
-
-    fn wishes(&self) -> Wishes {
-        match &self.judged.live {
-            Live::Present(live) => Wishes::of(super::facts::Facts(live)),
-            Live::Absent | Live::Unreadable(_) => Wishes::default(),
         }
     }
 
@@ -297,7 +297,7 @@ impl<'a> Standing<'a> {
         let object = &self.judged.object;
         let told = rules::warnings(object, &Case::new(live, self.judged.baseline.as_ref()));
         told.into_iter()
-            .chain(self.wishes().problems)
+            .chain(self.wishes.problems.iter().cloned())
             .map(|message| Warning { object: object.clone(), message })
             .collect()
     }

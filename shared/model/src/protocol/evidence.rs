@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{Effect, Wake, step::Step};
+use super::{Effect, Wake, report, step::Step};
 use crate::release::Phase;
 
 /// For how long a rollback waits for watchers that die over it.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
-/// The longest text about why there is none, in bytes.
-const LONGEST: usize = 500;
 
 impl Step<'_> {
     /// Has the evidence about a failed revision gathered if that was not tried, and says whether it is still to come.
@@ -41,8 +39,7 @@ impl Step<'_> {
                 }
             }
             Some(Err(why)) => {
-                let end = why.floor_char_boundary(LONGEST);
-                self.status.evidence_missing = why.get(..end).map(str::to_owned);
+                self.status.evidence_missing = Some(report::short(why.clone()));
             }
         }
         false

@@ -127,7 +127,7 @@ fn roll_back(step: &mut Step<'_>, only: Vec<Pick>, to: Option<u64>) -> Result<St
 fn go_back(step: &mut Step<'_>, to: u64) -> Result<String, String> {
     let boundary = step.status.healthy();
     let is_at_rest = matches!(step.status.phase, Some(Phase::Healthy | Phase::RolledBack));
-    if !is_at_rest || step.seen.after(boundary).any(|(entry, _)| entry.position > boundary) {
+    if !is_at_rest || step.seen.after(boundary).next().is_some() {
         let revision = step.status.revision;
         return Err(format!("revision {revision} is under way or held: roll that back first"));
     }

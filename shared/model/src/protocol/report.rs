@@ -214,7 +214,8 @@ fn standings(judgement: &Judgement) -> Vec<Standing> {
     objects.into_iter().take(LISTED).map(standing).collect()
 }
 
-fn short(mut text: String) -> String {
+/// A text of bounded length, as what the server says may be long.
+pub(super) fn short(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(LONGEST));
     text
 }

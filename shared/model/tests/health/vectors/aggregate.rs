@@ -3,9 +3,9 @@
 use backout_model::health::{Judged, Live, Scene};
 use serde_json::{Value, json};
 
-use super::{gives_reasons, sequences::told};
+use super::{Row, scenes_are_judged};
 use crate::{
-    scenes::{Judge, adopt, at, config_map, crashed_pod, judged},
+    scenes::{adopt, config_map, crashed_pod, judged},
     stage::{NO_CPU, and, app, changed, creating, ready, sized, thing, unscheduled},
 };
 
@@ -40,8 +40,6 @@ fn deleting(pod: Value) -> Scene {
 fn ended(reason: &str) -> Value {
     json!({"metadata": {}, "spec": {}, "status": {"phase": "Failed", "reason": reason}})
 }
-
-type Row = (&'static str, &'static str, Scene, &'static str, &'static str);
 
 /// What, theirs, the scene, ours after a minute, and why it differs.
 fn table() -> Vec<Row> {
@@ -124,17 +122,5 @@ fn table() -> Vec<Row> {
 
 #[test]
 fn kstatus_of_many_objects() {
-    let table = table();
-    println!("kstatus aggregator, pod reader and fork, Flux wait: {} vectors", table.len());
-    assert_eq!(table.len(), 19);
-    for (what, theirs, scene, ours, why) in table {
-        let mut row = json!({"name": what, "theirs": theirs, "ours": ours});
-        if !why.is_empty() {
-            row["why"] = json!(why);
-        }
-        gives_reasons(&row);
-        let mut judge = Judge::default();
-        let said = (0..=60).map(|second| told(&judge.look(&scene, at(second)).verdict)).last();
-        assert_eq!(said.as_deref(), Some(ours), "{what}");
-    }
+    scenes_are_judged("kstatus aggregator, pod reader and fork, Flux wait", table(), 19, 60);
 }

@@ -3,9 +3,9 @@
 use backout_model::health::Scene;
 use serde_json::{Value, json};
 
-use super::{gives_reasons, sequences::told};
+use super::{Row, scenes_are_judged};
 use crate::{
-    scenes::{Judge, adopt, at, crashed_pod, never_pulled},
+    scenes::{adopt, crashed_pod, never_pulled},
     stage::{and, app, changed, creating, daemons, live, node, ready, sized, stateful, thing, unready},
 };
 
@@ -39,8 +39,6 @@ fn replica_set(available: i64, observed: i64) -> Scene {
 }
 
 const EACH_NODE: &str = "each node is waited for that can run it";
-
-type Row = (&'static str, &'static str, Scene, &'static str, &'static str);
 
 /// What, krane's verdict, the scene, ours after 30 s, and why it differs.
 #[expect(clippy::too_many_lines, reason = "a table")]
@@ -229,17 +227,5 @@ fn table() -> Vec<Row> {
 
 #[test]
 fn krane_workloads() {
-    let table = table();
-    println!("krane workloads: {} vectors", table.len());
-    assert_eq!(table.len(), 31);
-    for (what, theirs, scene, ours, why) in table {
-        let mut row = json!({"name": what, "theirs": theirs, "ours": ours});
-        if !why.is_empty() {
-            row["why"] = json!(why);
-        }
-        gives_reasons(&row);
-        let mut judge = Judge::default();
-        let said = (0..=30).map(|second| told(&judge.look(&scene, at(second)).verdict)).last();
-        assert_eq!(said.as_deref(), Some(ours), "{what}");
-    }
+    scenes_are_judged("krane workloads", table(), 31, 30);
 }

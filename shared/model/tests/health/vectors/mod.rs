@@ -8,7 +8,11 @@ mod krane;
 mod ours;
 mod sequences;
 
-use serde_json::Value;
+use backout_model::health::Scene;
+use serde_json::{Value, json};
+
+use self::sequences::told;
+use crate::scenes::{Judge, at};
 
 /// What is expected by a second.
 pub(crate) type Expected = Vec<(i64, String)>;
@@ -65,6 +69,25 @@ pub(crate) fn gives_reasons(row: &Value) {
     let expected = expected(row);
     let differs = expected.iter().any(|(_, ours)| meaning(ours) != theirs);
     assert_eq!(row.get("why").is_some(), differs, "{}: {expected:?}", name(row));
+}
+
+/// What, the other tool's verdict, the scene, ours at the end, and why it differs.
+pub(crate) type Row = (&'static str, &'static str, Scene, &'static str, &'static str);
+
+/// Looks at each scene second by second, up to the last one.
+pub(crate) fn scenes_are_judged(source: &str, table: Vec<Row>, count: usize, last: i64) {
+    println!("{source}: {} vectors", table.len());
+    assert_eq!(table.len(), count);
+    for (what, theirs, scene, ours, why) in table {
+        let mut row = json!({"name": what, "theirs": theirs, "ours": ours});
+        if !why.is_empty() {
+            row["why"] = json!(why);
+        }
+        gives_reasons(&row);
+        let mut judge = Judge::default();
+        let said = (0..=last).map(|second| told(&judge.look(&scene, at(second)).verdict)).last();
+        assert_eq!(said.as_deref(), Some(ours), "{what}");
+    }
 }
 
 /// The same for a story, of which the others' verdict is told for its end alone.
