@@ -103,11 +103,13 @@ pub fn judge(scene: &Scene, sightings: &Sightings, now: Timestamp) -> Judgement 
     let mut standings: Vec<Standing<'_>> =
         scene.judged.iter().map(|judged| Standing::of(judged, scene, sightings, now)).collect();
     let waiting = standings.iter().filter(|standing| standing.waits()).count();
-    let makers = standings.iter().filter(|standing| standing.waits() && standing.makes_others()).count();
+    let is_maker = |standing: &Standing<'_>| standing.waits() && standing.makes_others();
+    let makers = standings.iter().filter(|standing| is_maker(standing)).count();
     let judged = judged_pods(scene);
     for standing in &mut standings {
         let others_wait = waiting > usize::from(standing.waits());
-        standing.look_at_pods(scene, others_wait, makers > 0, sightings, &mut new, now);
+        let makers_wait = makers > usize::from(is_maker(standing));
+        standing.look_at_pods(scene, others_wait, makers_wait, sightings, &mut new, now);
         standing.look_at_consumers(scene, &judged, sightings, &mut new, now);
         standing.remember(&mut new);
     }

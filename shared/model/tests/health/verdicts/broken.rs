@@ -100,6 +100,13 @@ pub(super) fn table() -> Vec<Case> {
         }), "NotReadyInTime", (1235, 1236)),
         case("a job that fails", |_| with_condition("batch", "Job", "Failed", "True", "BackoffLimitExceeded"), "JobFailed", (5, 6)),
         case("a job that is known to fail", |_| with_condition("batch", "Job", "FailureTarget", "True", "DeadlineExceeded"), "JobFailed", (5, 6)),
+        case("a job without a Secret that it needs", |_| {
+            let mut scene = thing("batch", "Job", &json!({}), &json!({"startTime": time(1), "active": 1}));
+            let mut pod = waiting_pod("CreateContainerConfigError", "secret \"db\" not found");
+            pod["metadata"] = json!({"name": "x-1", "uid": "x-1", "ownerReferences": [{"uid": "x", "controller": true}]});
+            scene.pods.push(pod);
+            scene
+        }, "BadContainerConfig", (30, 32)),
         case("a job that never ends", |_| thing("batch", "Job", &json!({}), &json!({"startTime": time(1), "active": 1})), "NotReadyInTime", (605, 606)),
         case("a custom resource that is stalled", |_| with_condition("example.dev", "Widget", "Stalled", "True", "InvalidSpec"), "Stalled", (10, 12)),
         case("a custom resource that never becomes ready", |_| with_condition("example.dev", "Widget", "Ready", "False", "Unhealthy"), "NotReadyInTime", (605, 606)),
