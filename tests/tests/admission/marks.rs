@@ -24,6 +24,12 @@ async fn an_unmarked_object_belongs_to_the_release_of_its_namespace_and_a_mark_w
         ("label", "labels: {backout.dev/release-name: shop}".to_owned(), "shop"),
         ("annotation", "annotations: {backout.dev/release-name: shop}".to_owned(), "shop"),
         ("helm", format!("annotations: {{{helm}}}"), "chart"),
+        (
+            "hook",
+            "labels: {app.kubernetes.io/instance: chart}, annotations: {helm.sh/hook: pre-upgrade}"
+                .to_owned(),
+            "chart",
+        ),
         ("both", format!("annotations: {{backout.dev/release-name: shop, {helm}}}"), "shop"),
         ("foreign", format!("annotations: {{{foreign}}}"), own.as_str()),
         (

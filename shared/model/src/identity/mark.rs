@@ -21,6 +21,8 @@ enum Place {
     Head(&'static str),
     /// A label that counts only where this tool writes it, by the beginning of its field manager in lower case.
     LabelBy(&'static str, &'static str),
+    /// A label that counts only where this annotation stands, too.
+    LabelWith(&'static str, &'static str),
     /// The name of the Secret in which Helm keeps a revision of a release, in the way Helm names it.
     HelmSecret,
 }
@@ -44,7 +46,7 @@ pub(super) struct Said<'a> {
 }
 
 /// First match wins.
-pub(super) const MARKS: [Mark; 10] = [
+pub(super) const MARKS: [Mark; 11] = [
     // What a person says outright.
     Mark {
         name: Place::Either(names::MARK),
@@ -72,6 +74,8 @@ pub(super) const MARKS: [Mark; 10] = [
     Mark { name: Place::Label("kapp.k14s.io/app"), namespace: Namespace::Own },
     // KEP-3659.
     Mark { name: Place::Label("applyset.kubernetes.io/part-of"), namespace: Namespace::Own },
+    // Helm puts nothing of its own on hooks; but charts name the release so (helm.sh, Chart Best Practices, Labels).
+    Mark { name: Place::LabelWith("app.kubernetes.io/instance", "helm.sh/hook"), namespace: Namespace::Own },
 ];
 
 impl Mark {
@@ -139,6 +143,7 @@ impl Place {
             Self::LabelBy(key, tool) => {
                 object.label(key).filter(|_| facts.field_manager.to_ascii_lowercase().starts_with(tool))
             }
+            Self::LabelWith(key, annotation) => object.annotation(annotation).and_then(|_| object.label(key)),
             Self::HelmSecret => helm_secret(facts, object),
         };
         text.filter(|text| !text.is_empty())
@@ -156,6 +161,11 @@ impl Place {
             Self::LabelBy(key, tool) => format!(
                 "({}.startsWith('{tool}') ? {}.orValue('') : '')",
                 super::condition::TOOL,
+                cel_label(object, key)
+            ),
+            Self::LabelWith(key, annotation) => format!(
+                "({}.hasValue() ? {}.orValue('') : '')",
+                cel_annotation(object, annotation),
                 cel_label(object, key)
             ),
             Self::HelmSecret => format!(

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::names;
@@ -42,6 +42,7 @@ fn every_tool_has_its_own_mark() {
         let key = |field: &str| format!("{kind}.toolkit.fluxcd.io/{field}");
         labelled(&json!({key("name"): "front", key("namespace"): namespace}))
     };
+    let hook = |labels: &Value| json!({"metadata": {"labels": labels, "annotations": {"helm.sh/hook": "pre-upgrade"}}});
     let instance = || labelled(&json!({"app.kubernetes.io/instance": "front"}));
     for (object, tool, release) in [
         (flux("helm", "shop"), "", "shop/front"),
@@ -55,6 +56,10 @@ fn every_tool_has_its_own_mark() {
         (labelled(&json!({"argocd.argoproj.io/instance": "front"})), "", "shop/front"),
         (instance(), "argocd-controller", "shop/front"),
         (instance(), "kubectl", "shop/shop"),
+        (hook(&json!({"app.kubernetes.io/instance": "front"})), "helm", "shop/front"),
+        // A deletion does not tell the tool.
+        (hook(&json!({"app.kubernetes.io/instance": "front"})), "", "shop/front"),
+        (hook(&json!({"app": "front"})), "helm", "shop/shop"),
         (labelled(&json!({"kapp.k14s.io/app": "1700000000"})), "kapp", "shop/1700000000"),
         (labelled(&json!({"applyset.kubernetes.io/part-of": "applyset-x-v1"})), "", "shop/applyset-x-v1"),
     ] {
