@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use backout_model::{
@@ -19,6 +20,9 @@ use crate::{joins::Joins, log::Log, metrics::Metrics, releases::Releases};
 
 /// More releases than this are warned anew now and then.
 const WARNED_MAX: usize = 4096;
+
+/// For how long a write is held that a fence is about to refuse.
+const SECOND_THOUGHT: Duration = Duration::from_secs(1);
 
 /// Decides requests.
 pub struct Reviewer {
@@ -101,7 +105,13 @@ impl Reviewer {
         if !write.needs_live_release(cached.release()) {
             return Ok(write.decide(cached.release()));
         }
-        let live = self.releases.live(write.release(), until).await.map_err(ReviewError::NotRead)?;
+        let read = || self.releases.live(write.release(), until);
+        let mut live = read().await.map_err(ReviewError::NotRead)?;
+        // A transaction that begins just when the verdict falls is none that was aborted: the watcher will see that.
+        let soon = until.min(Instant::now() + SECOND_THOUGHT);
+        if write.is_fenced(live.as_ref()) && self.releases.fence_is_down(write.release(), soon).await {
+            live = read().await.map_err(ReviewError::NotRead)?;
+        }
         Ok(write.decide(live.as_ref()))
     }
 

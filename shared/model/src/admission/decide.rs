@@ -211,10 +211,15 @@ impl<'a> Write<'a> {
         fence::is_helm_secret(self.request, self.name()) || self.stance(release) != Stance::Open
     }
 
+    /// Whether the fence of the release refuses it.
+    pub fn is_fenced(&self, release: Option<&Release>) -> bool {
+        self.stance(release) == Stance::Shut
+    }
+
     /// Decides, by what is known of the release.
     pub fn decide(self, release: Option<&Release>) -> Decision<'a> {
         let stance = self.stance(release);
-        if stance == Stance::Shut {
+        if self.is_fenced(release) {
             let fence = release.and_then(|r| r.status.as_ref()?.fence.as_ref());
             return Decision::Refuse { message: fence.map(|f| f.message.clone()).unwrap_or_default() };
         }

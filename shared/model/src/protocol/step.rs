@@ -32,14 +32,16 @@ pub fn step(seen: &Observed, now: Timestamp) -> Decision {
     let mut step = Step::new(seen, now);
     // What was asked for is stored before it is done.
     if !orders::obey(&mut step) {
+        step.lower_fence_for_who_has_begun();
         match seen.status.phase {
-            _ if step.secures_evidence() => {}
+            _ if step.secures_evidence() || step.sets_aside() => {}
             None | Some(Phase::Healthy | Phase::RolledBack | Phase::Held | Phase::Notified) => step.decided(),
             Some(Phase::Open) => step.open(),
             Some(Phase::Progressing | Phase::Soaking) => step.judged(),
             Some(Phase::RollingBack) => undoing::rolling_back(&mut step),
         }
     }
+    step.keep_aside();
     step.keep_log();
     step.finish()
 }
@@ -129,6 +131,7 @@ impl<'a> Step<'a> {
             attempt: Some(self.seen.attempt()),
             fence: self.status.fence.clone(),
             answer: self.status.answer.clone(),
+            aside: self.status.aside.clone(),
             conditions: past.conditions.clone(),
             history: past.history.clone(),
             ..ReleaseStatus::default()
@@ -139,6 +142,14 @@ impl<'a> Step<'a> {
     fn lower_fence(&mut self, boundary: Position) {
         let begins = |(entry, standing): (&Entry, _)| entry.header.begins && standing != Standing::Aborted;
         if self.status.fence.is_some() && self.seen.after(boundary).any(begins) {
+            self.status.fence = None;
+        }
+    }
+
+    /// One that the webhook let pass, for the fence was not up yet, is under way already. Others wait for the rollback.
+    fn lower_fence_for_who_has_begun(&mut self) {
+        let sealed = self.status.sealed().unwrap_or_default();
+        if self.status.fence.is_some() && self.seen.effective_after(sealed).any(|entry| entry.header.begins) {
             self.status.fence = None;
         }
     }

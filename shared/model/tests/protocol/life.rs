@@ -245,6 +245,24 @@ fn a_client_that_waits_for_a_failed_revision_is_fenced_until_its_next_transactio
 }
 
 #[test]
+fn a_transaction_that_began_just_when_the_verdict_fell_is_not_fenced() {
+    let mut world = World::new();
+    helm(&mut world, 1, "deployed");
+    world.deploy("ConfigMap", "a", data("one"));
+    world.run(120, || FOREVER);
+    helm(&mut world, 2, "pending-upgrade");
+    world.deploy("Job", "migrate", failed_job());
+    world.until(RollingBack);
+    // One that waits until the fence is down is no transaction yet.
+    let knock = world.admit("Secret", "sh.helm.release.v1.web.v3", Some(json!({})));
+    world.look(FOREVER);
+    assert!(world.status.fence.is_some());
+    world.commit(&knock.0, knock.1);
+    world.look(FOREVER);
+    assert_eq!((world.status.phase, &world.status.fence), (Some(RollingBack), &None));
+}
+
+#[test]
 fn a_client_that_dies_in_the_middle_is_rolled_back_when_the_deadline_has_passed() {
     let mut world = World::new();
     helm(&mut world, 1, "deployed");
