@@ -136,9 +136,10 @@ async fn audited(arena: &Arena, scenario: Scenario, tally: &Tally) {
     for namespace in &tally.namespaces {
         let restored = witness.restores.contains_key(namespace);
         assert_eq!(restored, scenario.outcome() == Phase::RolledBack, "{namespace}: {witness:#?}");
-        let evidence = witness.evidence.get(namespace).into_iter().flatten();
-        let (late, timely): (Vec<_>, Vec<_>) = evidence.partition(|name| name.ends_with("late"));
-        assert_eq!((late.is_empty(), !timely.is_empty()), (true, restored), "{namespace}: {witness:#?}");
+        // That it is there at the end the lanes have seen. Not all that is stored is told here: a client that dies over its
+        // request can leave none but a failed one in the log.
+        let mut evidence = witness.evidence.get(namespace).into_iter().flatten();
+        assert!(!evidence.any(|name| name.ends_with("late")), "{namespace}: {witness:#?}");
     }
 }
 

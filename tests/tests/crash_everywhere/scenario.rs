@@ -3,8 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use backout_model::release::{Phase, ReleaseStatus};
+use backout_model::{
+    names,
+    release::{Phase, ReleaseStatus},
+};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use system_tests::{
+    cluster::User,
     eventually,
     stories::{Deployer, Difference, Home, Snapshot, Step, bad_shop, good_shop, manifest},
 };
@@ -95,6 +101,7 @@ impl Scenario {
             revision: before.revision + 1,
         };
         self.check_status(&status, &after)?;
+        self.check_evidence(home, &status).await?;
         let mut differences: Vec<Difference> = match self.outcome() {
             Phase::RolledBack => before.state.differences(&after.state, &["Service/shop"]),
             _ => match reference.get(before.rounds % 2) {
@@ -117,6 +124,24 @@ impl Scenario {
         let is_next = |pair: &[(u64, Phase)]| pair[0].0 == pair[1].0 + 1;
         ensure!(outcomes.windows(2).all(is_next), "a revision ended twice, or not at all: {outcomes:?}");
         ensure!(status.unrestored.is_empty() && status.problems.is_empty(), "{status:#?}");
+        Ok(())
+    }
+
+    /// Of a rollback there is evidence; or the time that it had ran out, for the whole machine is busy with deaths.
+    async fn check_evidence(self, home: &Home<'_>, status: &ReleaseStatus) -> Result<()> {
+        let (name, why) = (status.evidence.as_deref(), status.evidence_missing.as_deref());
+        if self.outcome() != Phase::RolledBack {
+            ensure!((name, why) == (None, None), "{status:#?}");
+            return Ok(());
+        }
+        let Some(name) = name else {
+            ensure!(why.is_some_and(|why| why.ends_with("within 5 s")), "{status:#?}");
+            println!("{}: there is no evidence: {}", home.name, why.unwrap_or_default());
+            return Ok(());
+        };
+        let secrets: Api<Secret> = Api::namespaced(home.stage.cluster.client(User::Admin).await?, &home.name);
+        let secret = secrets.get(name).await?;
+        ensure!(secret.type_.as_deref() == Some(names::EVIDENCE_TYPE), "{name} is something else");
         Ok(())
     }
 
