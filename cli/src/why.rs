@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use backout_model::{
     evidence::Evidence,
-    release::{Past, Phase, Release},
+    release::{Aside, Past, Phase, Release},
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -117,6 +117,16 @@ fn lines(
         .iter()
         .map(|left| format!("{}: {}", render::object(&left.object, &home), left.reason));
     section(&mut lines, "Not restored", left, width);
+    let aside = release.status.as_ref().and_then(|status| status.aside.as_ref());
+    if let Some(aside) = aside.filter(|aside| aside.revision == past.revision) {
+        let Aside { namespace, pod, until, .. } = aside;
+        let left = render::time(until.0.duration_since(now));
+        let told = format!(
+            "Kept for you to look into, for {left} more: pod {pod}. kubectl debug -n {namespace} -it {pod}"
+        );
+        lines.push(String::new());
+        lines.extend(render::wrapped(&told, "", width));
+    }
     lines.push(String::new());
     lines.extend(render::wrapped(next(past), "", width));
     lines

@@ -3,8 +3,8 @@
 //! # Guarantees
 //! A write of the watcher is *accounted for* if it concerns a Secret of the undo log, a Release, an Event, or an object
 //! of its namespace that a deployer wrote before it in the same interval, by the log itself; or if it deletes a pod of
-//! such a workload; or if it stores the evidence about a failed revision in a Secret of the Release, or deletes one that
-//! it stored. An interval begins where the watcher reported that the one before was committed or rolled back.
+//! such a workload, or takes one out of it, and deletes that when its time is over; or if it stores the evidence about
+//! a failed revision in a Secret of the Release, or deletes one that it stored. An interval begins where the watcher reported that the one before was committed or rolled back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,6 +62,8 @@ struct Court {
     revisions: BTreeMap<String, Revision>,
     /// The last revision that ended, and how, by namespace and name of the Release.
     ended: BTreeMap<(String, String), (Option<u64>, String)>,
+    /// The pods that were set aside, by namespace and name.
+    aside: BTreeSet<(String, String)>,
 }
 
 impl Court {
@@ -74,6 +76,7 @@ impl Court {
             ("", "secrets") if write.namespace == NAMESPACE => self.log(write),
             ("", "secrets") if self.is_evidence(write) => self.evidence(write),
             ("backout.dev", "releases") => self.release(write),
+            ("", "pods") if self.is_aside(write) => {}
             ("" | "events.k8s.io", "events") => {}
             _ => self.restore(write),
         }
@@ -117,6 +120,25 @@ impl Court {
             && is_owned
             && keys == [stored::KEY]
             && name.ok().as_ref() == Some(&write.name)
+    }
+
+    /// A pod that is taken out of its workload, to be kept; or the deletion of one that was.
+    fn is_aside(&mut self, write: &Write) -> bool {
+        let pod = (write.namespace.clone(), write.name.clone());
+        if write.verb == "delete" {
+            return compares(write) && self.aside.contains(&pod);
+        }
+        let operations = write.request.as_ref().and_then(Value::as_array);
+        let sets = |path: &str, op: &str| {
+            operations.into_iter().flatten().any(|it| it["path"] == path && it["op"] == op)
+        };
+        let labels = operations.into_iter().flatten().find(|it| it["path"] == "/metadata/labels");
+        let marks = labels.is_some_and(|it| it["value"][names::ASIDE].is_string());
+        let is_it = write.verb == "patch" && marks && sets("/metadata/uid", "test") && compares(write);
+        if is_it {
+            self.aside.insert(pod);
+        }
+        is_it
     }
 
     fn evidence(&mut self, write: &Write) {

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
 
 mod evidence {
+    mod aside;
     pub(super) mod ground;
     mod hindered;
     mod kept;

@@ -45,6 +45,10 @@ pub struct Args {
     #[arg(long, env = "BACKOUT_ON_UPGRADE_FAILURE", default_value = "Rollback")]
     pub on_upgrade_failure: Action,
 
+    /// For how long one failing pod is kept running after a rollback, unless a namespace or Release says otherwise.
+    #[arg(long, env = "BACKOUT_KEEP_FAILING_POD", default_value = "0s", value_parser = duration)]
+    pub keep_failing_pod: Duration,
+
     /// Restore roles and role bindings too. The watcher then needs the verbs `bind` and `escalate`.
     #[arg(long, env = "BACKOUT_RESTORE_RBAC")]
     pub restore_rbac: bool,
@@ -64,6 +68,7 @@ impl Args {
             settle: self.settle,
             deadline: self.deadline,
             soak: self.soak,
+            keep_failing_pod: self.keep_failing_pod,
             on_install_failure: self.on_install_failure,
             on_upgrade_failure: self.on_upgrade_failure,
             ..Policy::default()

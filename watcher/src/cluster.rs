@@ -142,16 +142,20 @@ impl Cluster {
             {"op": "replace", "path": "/metadata/managedFields", "value": managed_fields},
             {"op": "replace", "path": "/metadata/resourceVersion", "value": resource_version},
         ]);
+        let owned = self.patch(object, operations).await?;
+        let is_as_before = Image(&owned).resource_version() == Some(resource_version);
+        Ok(if is_as_before { Owned::AsBefore } else { Owned::Anew })
+    }
+
+    /// Applies a JSON patch; the object as it is then.
+    pub(crate) async fn patch(&self, object: &ObjectRef, operations: Value) -> Result<Value, ApiError> {
         let patch = match serde_json::from_value(operations) {
             Ok(operations) => Patch::<()>::Json(operations),
             Err(error) => return Err(ApiError::new("PATCH", kube::Error::SerdeError(error))),
         };
         let params =
             PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let owned =
-            self.call("PATCH", object, requests(object).patch(&segment(object), &params, &patch)).await?;
-        let is_as_before = Image(&owned).resource_version() == Some(resource_version);
-        Ok(if is_as_before { Owned::AsBefore } else { Owned::Anew })
+        self.call("PATCH", object, requests(object).patch(&segment(object), &params, &patch)).await
     }
 
     pub(crate) async fn delete(

@@ -9,7 +9,7 @@ use backout_model::{
     health::Live,
     names::{self, RecordName, ReleaseKey},
     object::{Image, ObjectKey, ObjectRef, Position},
-    protocol::{Observed, Spent},
+    protocol::{Observed, Spent, aside_pod},
     release::{Phase, Release, ReleaseStatus},
     rollback::{Proof, Track},
     undo::{
@@ -79,6 +79,10 @@ pub(crate) async fn release(
             .iter()
             .filter_map(|entry| Some(unreadable(entry.name.as_str(), memory.garbage(&entry.name)?))),
     );
+    let aside = match &status.aside {
+        Some(aside) => Some(context.cluster.live(&aside_pod(aside)).await),
+        None => None,
+    };
     let now = Instant::now();
     let quiet = memory.quiet(newest, now);
     let watched = memory.watched(&status, now);
@@ -102,6 +106,7 @@ pub(crate) async fn release(
         refusals: memory.refusals(now),
         ignored: memory.ignored.clone(),
         evidence: memory.evidence(status.revision),
+        aside,
         since_last: memory.observed.map(|last| now.duration_since(last)),
         sightings: memory.sightings.clone(),
         status,

@@ -6,9 +6,10 @@ use std::{
 };
 
 use backout_model::{
+    health::Live,
     names::{RecordName, ReleaseKey},
-    object::ObjectRef,
-    protocol::{Decision, Effect, Notice, Observed, Pack, Spent},
+    object::{Image, ObjectRef},
+    protocol::{self, Decision, Effect, Notice, Observed, Pack, Spent},
     release::Release,
     rollback::{Restore, Write, without_taken},
     undo::chain::Entry,
@@ -117,6 +118,8 @@ async fn effect_of(
     match effect {
         Effect::Evidence => Outcome::Secured(evidence::secure(context, key, release, observed).await),
         Effect::Pack => pack(context, key, observed).await,
+        Effect::SetAside => set_aside(context, key, observed).await,
+        Effect::Discard => discard(context, observed).await,
         Effect::Restore(restore) => restore_one(context, restore).await,
         Effect::Verify(name) => match entry(observed, &name) {
             Some(entry) => check(context, entry).await.map_or_else(Outcome::Failed, |()| Outcome::Done),
@@ -142,6 +145,30 @@ async fn pack(context: &Context, key: &ReleaseKey, observed: &Observed) -> Outco
         }
         Err(error) if error.may_pass() => Outcome::Failed(error),
         Err(error) => Outcome::Packed(Pack::Failed(error.to_string())),
+    }
+}
+
+/// A pod that has changed meanwhile is looked at again; one that cannot be had holds up no rollback.
+async fn set_aside(context: &Context, key: &ReleaseKey, observed: &Observed) -> Outcome {
+    let (Some(aside), Some(patch)) = (&observed.status.aside, protocol::detachment(key, observed)) else {
+        return Outcome::Done;
+    };
+    let pod = protocol::aside_pod(aside);
+    match context.cluster.patch(&pod, patch).await {
+        Ok(_) => tracing::info!(release = %key, %pod, until = %aside.until.0, "set aside"),
+        Err(error) => tracing::warn!(release = %key, %pod, %error, "not set aside"),
+    }
+    Outcome::Done
+}
+
+async fn discard(context: &Context, observed: &Observed) -> Outcome {
+    let (Some(aside), Some(Live::Present(pod))) = (&observed.status.aside, &observed.aside) else {
+        return Outcome::Done;
+    };
+    let version = Image(pod).resource_version().unwrap_or_default();
+    match context.cluster.delete(&protocol::aside_pod(aside), &aside.uid, version).await {
+        Err(error) if !error.is(Class::Conflict) && !error.is(Class::NotFound) => Outcome::Failed(error),
+        _ => Outcome::Done,
     }
 }
 

@@ -50,6 +50,14 @@ pub const POLICY_ON_UPGRADE_FAILURE: &str = "backout.dev/on-upgrade-failure";
 /// Annotation of a namespace: `true` records, judges and reports, but touches nothing.
 pub const POLICY_SUSPEND: &str = "backout.dev/suspend";
 
+/// Annotation of a namespace: for how long a failing pod is kept running for a person to look into.
+pub const POLICY_KEEP_FAILING_POD: &str = "backout.dev/keep-failing-pod";
+
+/// Label of a pod that is kept running after the rollback of its release, with the release's name: it has no other.
+pub const ASIDE: &str = "backout.dev/aside";
+/// Annotation of such a pod: when it is deleted.
+pub const ASIDE_UNTIL: &str = "backout.dev/aside-until";
+
 /// Annotation of a Release: what a person asks of it, see [`crate::release::Order`].
 pub const REQUEST: &str = "backout.dev/request";
 

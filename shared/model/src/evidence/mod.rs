@@ -37,6 +37,11 @@ use self::{
 };
 use crate::{names::ReleaseKey, protocol::Observed, release::Failure};
 
+/// The pods of the revision that fail, those of the object to blame first and the newest of each first; only some of many.
+pub(crate) fn failing_pods(seen: &Observed) -> Vec<&Value> {
+    Suspects::of(seen).pods
+}
+
 /// What there was to see of a failed revision. Objects are named as people do: `Deployment shop/web`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -32,6 +32,10 @@ pub struct Decision {
 pub enum Effect {
     /// Gather the evidence about the revision that failed, and store it.
     Evidence,
+    /// Take the pod that is to be kept out of its workload, see [`super::detachment`].
+    SetAside,
+    /// Delete the pod that was kept.
+    Discard,
     /// Bring an object nearer to its state before the revision.
     Restore(Restore),
     /// Check a record's before-image against the server's history, and note the outcome on the record.

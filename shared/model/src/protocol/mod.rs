@@ -16,6 +16,7 @@
 //! - Each effect carries its precondition, so that doing it twice, or late, does nothing.
 //! - After any prefix of the effects, observing and stepping again goes on to the same end.
 
+mod aside;
 mod client;
 mod clock;
 mod decision;
@@ -29,6 +30,7 @@ mod soak;
 mod step;
 mod undoing;
 
+pub use aside::{detachment, pod as aside_pod};
 pub use clock::BLIND_AFTER;
 pub use decision::{Decision, Effect, Notice, Wake};
 pub use log::VERIFY_AFTER;

@@ -6,7 +6,7 @@ use super::{Notice, Observed};
 use crate::{
     health::{Judgement, Status, Verdict, Warning, reasons},
     object::ObjectRef,
-    release::{Failure, Past, Phase, ReleaseStatus, Standing, Subject, Unrestored, condition},
+    release::{Aside, Failure, Past, Phase, ReleaseStatus, Standing, Subject, Unrestored, condition},
     undo::chain::Entry,
 };
 
@@ -87,6 +87,33 @@ pub(super) fn ended(status: &ReleaseStatus) -> Notice {
 
 fn not_rolled_back(held: &Unrestored) -> String {
     format!("Not rolled back, {}: {}", name(&held.object), held.reason)
+}
+
+/// The Event on the Release about the pod that is kept.
+pub(super) fn set_aside(aside: &Aside) -> Notice {
+    let Aside { namespace, pod, until, .. } = aside;
+    let message = format!(
+        "Pod {namespace}/{pod} is kept running until {}, out of its workload and its Services, for you to look into: \
+         kubectl debug -n {namespace} -it {pod}. Delete it when you are done",
+        until.0
+    );
+    Notice { about: None, warning: false, reason: "PodKept", message }
+}
+
+/// The Event on the Release where there is none to keep.
+pub(super) fn none_aside() -> Notice {
+    let message =
+        "No failing pod could be kept: there is none that runs on a node and that its workload can replace";
+    Notice { about: None, warning: true, reason: "NoPodKept", message: message.to_owned() }
+}
+
+/// The Event on the Release where the chosen pod could not be taken out of its workload.
+pub(super) fn not_set_aside(aside: &Aside) -> Notice {
+    let message = format!(
+        "Pod {}/{} is not kept: it could not be taken out of its workload in time",
+        aside.namespace, aside.pod
+    );
+    Notice { about: None, warning: true, reason: "NoPodKept", message }
 }
 
 /// The Event on an object whose fields somebody else had changed too.

@@ -14,8 +14,8 @@ pub use health_rule::{HealthRule, HealthTest};
 pub use policy::{Action, Policy, Problem, duration};
 pub use request::{Answer, LONGEST_REQUEST, Order, Pick};
 pub use status::{
-    Attempt, Author, Condition, Failure, Fence, Past, Phase, ReleaseStatus, Standing, Subject, Unrestored,
-    condition,
+    Aside, Attempt, Author, Condition, Failure, Fence, Past, Phase, ReleaseStatus, Standing, Subject,
+    Unrestored, condition,
 };
 
 /// Policy of one release. A field left out is taken from the namespace's annotations, then from the watcher's flags.
@@ -56,6 +56,11 @@ pub struct ReleaseSpec {
     /// What to do with a revision that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
+    /// When a failed revision is rolled back, keep one of its failing pods running for so long, out of its workload and its
+    /// Services, for a person to look into (default: none is kept).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = DURATION))]
+    pub keep_failing_pod: Option<Duration>,
     /// Record, judge and report, but touch nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,

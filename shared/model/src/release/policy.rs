@@ -48,6 +48,8 @@ pub struct Policy {
     pub on_upgrade_failure: Action,
     /// Touch nothing.
     pub suspend: bool,
+    /// For how long a failing pod is kept running when its revision is rolled back; zero: not at all.
+    pub keep_failing_pod: Duration,
     /// How many decided revisions the history keeps.
     pub history_limit: usize,
     /// Restore states that could not be verified.
@@ -66,6 +68,7 @@ impl Default for Policy {
             on_install_failure: Action::Rollback,
             on_upgrade_failure: Action::Rollback,
             suspend: false,
+            keep_failing_pod: Duration::ZERO,
             history_limit: 10,
             accept_unverified: false,
             health: Vec::new(),
@@ -91,6 +94,7 @@ impl Policy {
         settings.duration(names::POLICY_SOAK, &mut policy.soak);
         settings.parse(names::POLICY_ON_INSTALL_FAILURE, &mut policy.on_install_failure);
         settings.parse(names::POLICY_ON_UPGRADE_FAILURE, &mut policy.on_upgrade_failure);
+        settings.duration(names::POLICY_KEEP_FAILING_POD, &mut policy.keep_failing_pod);
         settings.flag(names::POLICY_SUSPEND, &mut policy.suspend);
         policy.apply(spec);
         (policy, problems)
@@ -102,6 +106,7 @@ impl Policy {
             (&mut self.settle, spec.settle),
             (&mut self.deadline, spec.deadline),
             (&mut self.soak, spec.soak),
+            (&mut self.keep_failing_pod, spec.keep_failing_pod),
         ] {
             if let Some(value) = value {
                 *setting = value.into();

@@ -94,6 +94,9 @@ pub struct ReleaseStatus {
     /// Why there is no such Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence_missing: Option<String>,
+    /// A failing pod that is kept running for a person to look into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aside: Option<Aside>,
     /// Set while a client that still waits for the failed revision must not write any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
@@ -271,6 +274,22 @@ impl From<&ObjectRef> for Subject {
             name: object.key.name.clone(),
         }
     }
+}
+
+/// A pod that is kept running after its revision was rolled back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Aside {
+    /// The revision that it is of.
+    pub revision: u64,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub pod: String,
+    /// Its uid.
+    pub uid: String,
+    /// When it is deleted.
+    pub until: Time,
 }
 
 /// Where an object of the revision stands.

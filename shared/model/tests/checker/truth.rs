@@ -174,7 +174,12 @@ impl Truth {
                 }
             }
             Effect::Restore(restore) => self.expects_restore(world, restore),
-            Effect::Adopt(_) | Effect::Verify(_) | Effect::Pack | Effect::Evidence => {}
+            Effect::Adopt(_)
+            | Effect::Verify(_)
+            | Effect::Pack
+            | Effect::Evidence
+            | Effect::SetAside
+            | Effect::Discard => {}
         }
     }
 

@@ -7,6 +7,7 @@
     reason = "a test says what it expects by failing"
 )]
 
+mod aside;
 mod back;
 mod claims;
 mod evidence;

@@ -65,6 +65,8 @@ pub(crate) struct World {
     /// What healthy revisions changed, if that is kept.
     pub(crate) packs: Option<BTreeMap<String, Vec<(Entry, Record)>>>,
     pub(crate) pods: Vec<Value>,
+    /// Whether the server refuses to let pods go from their workloads.
+    pub(crate) keeps_pods: bool,
     pub(crate) options: Options,
     /// Objects that the server does not show to the watcher.
     pub(crate) unreadable: BTreeSet<ObjectKey>,
@@ -117,6 +119,7 @@ impl World {
             request: None,
             packs: None,
             pods: Vec::new(),
+            keeps_pods: false,
             options: Options::default(),
             unreadable: BTreeSet::new(),
             refused: BTreeSet::new(),
