@@ -1,6 +1,7 @@
 //! The `Release` resource: what its users set, and what the watcher reports and remembers in it.
 
 mod health_rule;
+mod history;
 mod policy;
 mod request;
 mod status;
@@ -11,11 +12,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use health_rule::{HealthRule, HealthTest};
+pub use history::Past;
 pub use policy::{Action, Policy, Problem, duration};
 pub use request::{Answer, LONGEST_REQUEST, Order, Pick};
 pub use status::{
-    Aside, Attempt, Author, Condition, Failure, Fence, Past, Phase, ReleaseStatus, Standing, Subject,
-    Unrestored, condition,
+    Aside, Attempt, Author, Condition, Failure, Fence, Phase, ReleaseStatus, Standing, Subject, Unrestored,
+    condition,
 };
 
 /// Policy of one release. A field left out is taken from the namespace's annotations, then from the watcher's flags.

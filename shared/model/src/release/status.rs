@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Pick};
+use super::{Answer, Past, Pick};
 use crate::object::{ObjectRef, Position};
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -152,41 +152,11 @@ impl ReleaseStatus {
         self.opened_position.as_deref().and_then(Position::parse).unwrap_or_default()
     }
 
-    /// Moves a decided revision into the history.
-    pub fn remember(&mut self, past: Past, limit: usize) {
-        self.history.retain(|other| other.revision != past.revision);
-        self.history.insert(0, past);
-        self.history.truncate(limit);
-        for past in self.history.iter_mut().skip(DETAILED) {
-            past.unrestored.clear();
-            past.failure.iter_mut().for_each(|failure| failure.evidence.clear());
-        }
-    }
-
-    /// The revisions after `to` that a way back to it has to undo, each with its pack; nothing if there is no such way.
-    pub fn way_back(&self, to: u64) -> Option<Vec<&str>> {
-        let healthy = || self.history.iter().filter(|past| past.outcome == Phase::Healthy && !past.undone);
-        let now = self.healthy_revision.filter(|now| to < *now)?;
-        healthy().find(|past| past.revision == to)?;
-        healthy()
-            .filter(|past| past.revision > to && past.revision <= now)
-            .map(|past| past.pack.as_deref())
-            .collect()
-    }
-
-    /// The revisions to whose state there is a way back, the newest first.
-    pub fn ways_back(&self) -> impl Iterator<Item = u64> {
-        self.history.iter().map(|past| past.revision).filter(|to| self.way_back(*to).is_some())
-    }
-
     /// The revision that a write belongs to which arrives now, as far as this status tells.
     pub fn revision_of_next_write(&self) -> u64 {
         if self.phase.is_some_and(Phase::is_undecided) { self.revision } else { self.revision + 1 }
     }
 }
-
-/// How many revisions of the history keep all details: a resource has its limits.
-const DETAILED: usize = 10;
 
 /// Where a revision stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -340,44 +310,6 @@ pub struct Unrestored {
     pub object: Subject,
     /// Why, and what to do about it.
     pub reason: String,
-}
-
-/// A decided revision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Past {
-    /// Its number.
-    pub revision: u64,
-    /// How it ended.
-    pub outcome: Phase,
-    /// Where what it changed is kept, so that it can still be undone: the first Secret in Backout's own namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pack: Option<String>,
-    /// It was healthy, and was undone later, by hand.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub undone: bool,
-    /// Whose it was.
-    pub author: Author,
-    /// How many objects it wrote.
-    pub objects: u64,
-    /// When its first record was seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub opened_at: Option<Time>,
-    /// When it was decided.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decided_at: Option<Time>,
-    /// When it ended: for a rollback, when the last object was restored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended_at: Option<Time>,
-    /// Why it failed, if it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<Failure>,
-    /// The Secret with what was seen when it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<String>,
-    /// What was not restored, and why.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unrestored: Vec<Unrestored>,
 }
 
 /// Sets one condition; its transition time moves only with its status.

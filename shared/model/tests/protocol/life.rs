@@ -217,68 +217,6 @@ fn a_client_that_marks_its_end_is_not_cut_short_and_not_waited_for() {
     assert_eq!(world.phases, [Open, Soaking]);
 }
 
-#[test]
-fn a_client_that_waits_for_a_failed_revision_is_fenced_until_its_next_transaction() {
-    let mut world = World::new();
-    helm(&mut world, 1, "deployed");
-    world.deploy("ConfigMap", "a", data("one"));
-    world.run(120, || FOREVER);
-    let before = world.state();
-    helm(&mut world, 2, "pending-upgrade");
-    world.deploy("Job", "migrate", failed_job());
-    while world.status.phase != Some(RollingBack) {
-        world.look(FOREVER);
-        assert_eq!(world.written, [], "the fence is up before the first restore");
-        world.now += jiff::SignedDuration::from_secs(1);
-    }
-    let fence = world.status.fence.clone().unwrap();
-    assert_eq!((fence.revision, fence.user.as_str()), (2, "alice"));
-    assert!(fence.message.contains("Job shop/migrate"), "{}", fence.message);
-    world.run(60, || FOREVER);
-    assert_eq!(world.state(), before);
-    assert!(world.status.fence.is_some());
-    // The webhook holds its answer until the fence is down: the write is admitted, not committed.
-    world.admit("Secret", "sh.helm.release.v1.web.v2", Some(json!({})));
-    world.look(FOREVER);
-    assert_eq!(world.status.fence, None);
-    assert_eq!(world.status.phase, Some(RolledBack));
-}
-
-#[test]
-fn a_transaction_that_began_just_when_the_verdict_fell_is_not_fenced() {
-    let mut world = World::new();
-    helm(&mut world, 1, "deployed");
-    world.deploy("ConfigMap", "a", data("one"));
-    world.run(120, || FOREVER);
-    helm(&mut world, 2, "pending-upgrade");
-    world.deploy("Job", "migrate", failed_job());
-    world.until(RollingBack);
-    // One that waits until the fence is down is no transaction yet.
-    let knock = world.admit("Secret", "sh.helm.release.v1.web.v3", Some(json!({})));
-    world.look(FOREVER);
-    assert!(world.status.fence.is_some());
-    world.commit(&knock.0, knock.1);
-    world.look(FOREVER);
-    assert_eq!((world.status.phase, &world.status.fence), (Some(RollingBack), &None));
-}
-
-#[test]
-fn a_client_that_dies_in_the_middle_is_rolled_back_when_the_deadline_has_passed() {
-    let mut world = World::new();
-    helm(&mut world, 1, "deployed");
-    world.deploy("ConfigMap", "a", data("one"));
-    world.run(120, || FOREVER);
-    let before = world.state();
-    helm(&mut world, 2, "pending-upgrade");
-    world.deploy("ConfigMap", "a", data("two"));
-    world.run(590, || FOREVER);
-    assert_eq!(world.status.phase, Some(Open));
-    world.run(30, || FOREVER);
-    assert_eq!(world.status.phase, Some(RolledBack));
-    assert_eq!(world.status.failure.as_ref().unwrap().reason, "ClientGone");
-    assert_eq!(world.state(), before);
-}
-
 /// A watcher killed after any number of its changes, once, ends where an undisturbed one does.
 #[test]
 fn a_crash_after_any_effect_reaches_the_same_end() {

@@ -10,6 +10,7 @@
 mod aside;
 mod back;
 mod claims;
+mod clients;
 mod evidence;
 mod faults;
 mod life;

@@ -19,6 +19,7 @@ use backout_model::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+mod pods;
 mod scenes;
 mod watcher;
 

@@ -6,7 +6,7 @@ use backout_model::{
     health::Live,
     names::RecordName,
     object::{Image, ObjectKey, Position},
-    protocol::{Decision, Effect, Notice, Observed, Pack, Refusal, Spent, Wake, detachment, step},
+    protocol::{Decision, Effect, Notice, Observed, Pack, Refusal, Spent, Wake, step},
     rollback::{Options, Proof, Restore, Track, Write},
     undo::chain::{Chain, Entry, Verification, by_object},
 };
@@ -217,29 +217,8 @@ impl World {
             Effect::Restore(restore) => self.restore(restore),
             Effect::Evidence => self.gathered = Some(self.status.revision),
             Effect::SetAside => self.set_aside(),
-            Effect::Discard => {
-                let gone = self.status.aside.clone().unwrap().pod;
-                self.pods.retain(|pod| pod["metadata"]["name"] != gone.as_str());
-            }
+            Effect::Discard => self.discard(),
         }
-    }
-
-    fn pod(&self, name: &str) -> Live {
-        let found = self.pods.iter().find(|pod| pod["metadata"]["name"] == name);
-        found.cloned().map_or(Live::Absent, Live::Present)
-    }
-
-    fn set_aside(&mut self) {
-        if self.keeps_pods {
-            return;
-        }
-        let seen = self.observe();
-        let patch = detachment(&ReleaseKey::new("shop", ReleaseName::from_mark("shop").unwrap()), &seen);
-        let name = self.status.aside.clone().unwrap().pod;
-        let pod = self.pods.iter_mut().find(|pod| pod["metadata"]["name"] == name.as_str()).unwrap();
-        let patch: json_patch::Patch = serde_json::from_value(patch.unwrap()).unwrap();
-        json_patch::patch(pod, &patch).unwrap();
-        self.written.push(("set aside".to_owned(), name));
     }
 
     /// The name of the pack of the current revision.
