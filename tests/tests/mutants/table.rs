@@ -108,7 +108,7 @@ mutants! {
         MODEL "health" "what_cannot_be_read_is_undecided_and_never_failed";
 
     5, "shared/model/src/protocol/step.rs",
-        "_ if step.secures_evidence() => {}" => "_ if step.secures_evidence() && false => {}",
+        "_ if step.secures_evidence() || step.sets_aside() => {}" => "_ if step.secures_evidence() && false => {}",
         MODEL "protocol" "the_evidence_about_every_failure_is_secured_before_anything_else_is_done";
 
     // Wherever the watcher dies it ends the same.
