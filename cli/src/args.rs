@@ -80,6 +80,14 @@ pub(crate) enum Command {
         #[arg(long, short)]
         all: bool,
     },
+    /// What a revision changed, object by object and field by field.
+    Diff {
+        /// The release; that of plain kubectl applies if absent, or the only one.
+        release: Option<String>,
+        /// The revision; the current one, or else the last one, if absent.
+        #[arg(long)]
+        revision: Option<u64>,
+    },
     /// The last revisions: whose they were, and how they ended.
     History {
         /// The release; that of plain kubectl applies if absent, or the only one.

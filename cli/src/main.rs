@@ -2,8 +2,10 @@
 
 mod args;
 mod ask;
+mod changes;
 mod cluster;
 mod complete;
+mod diff;
 mod history;
 mod render;
 mod status;
@@ -52,6 +54,9 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Why { release, revision, all } => {
             why::run(&cluster, release.as_deref(), revision, all, output).await
+        }
+        Command::Diff { release, revision } => {
+            diff::run(&cluster, release.as_deref(), revision, output).await
         }
         Command::History { release } => history::run(&cluster, release.as_deref(), output).await,
         Command::Hold { release } => ask::run(&cluster, release.as_deref(), &Order::Hold, output).await,

@@ -74,6 +74,7 @@ impl Court {
     fn watcher(&mut self, write: &Write) {
         match (write.group.as_str(), write.resource.as_str()) {
             ("", "secrets") if write.namespace == NAMESPACE => self.log(write),
+            ("", "secrets") if is_diff(write) => {}
             ("", "secrets") if self.is_evidence(write) => self.evidence(write),
             ("backout.dev", "releases") => self.release(write),
             ("", "pods") if self.is_aside(write) => {}
@@ -221,6 +222,16 @@ fn compares(write: &Write) -> bool {
         }),
         verb => verb == "create",
     }
+}
+
+/// What a revision changed, told for who asked, in place of what was told last.
+fn is_diff(write: &Write) -> bool {
+    let is_typed = write.request.as_ref().is_some_and(|it| it["type"] == names::DIFF_TYPE);
+    write.name.starts_with("backout-diff-")
+        && match write.verb.as_str() {
+            "create" => is_typed,
+            verb => verb == "delete" && compares(write),
+        }
 }
 
 fn frees_a_pod(written: &BTreeSet<Key>, write: &Write) -> bool {

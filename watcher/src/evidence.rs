@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use backout_model::{
-    evidence::{self, Evidence, Findings, IMAGES, LOG_LINES, LogOf, SecretKey, stored},
+    evidence::{self, Findings, IMAGES, LOG_LINES, LogOf, SecretKey, Wanted, stored},
     health::Live,
     names::{self, RecordName, ReleaseKey},
     object::{ObjectKey, ObjectRef},
@@ -15,7 +15,7 @@ use backout_runtime::api::{ApiError, Class, deadline};
 use futures::{AsyncReadExt as _, StreamExt as _, future, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Resource as _,
+    Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions},
     core::Request,
 };
@@ -71,6 +71,14 @@ async fn gather_and_store(
 ) -> Result<String, String> {
     let uid = observed.uid.as_deref().ok_or("the Release has no uid")?;
     let wanted = evidence::wanted(observed);
+    let found = read(context, observed, &wanted).await;
+    let evidence = evidence::evidence(key, observed, &wanted, &found);
+    let secret = stored::secret(key, uid, &Release::api_version(&()), &evidence);
+    store(context, uid, &secret, evidence.revision).await
+}
+
+/// Reads what is wanted: what is not there in time is left out.
+pub(crate) async fn read(context: &Context, observed: &Observed, wanted: &Wanted) -> Findings {
     let records = wanted.records.iter().filter_map(|name| entry(observed, name)).collect::<Vec<_>>();
     let (logs, secrets, events, records) = tokio::join!(
         each(wanted.logs.iter(), |log| logged(context, log)),
@@ -83,10 +91,7 @@ async fn gather_and_store(
     let logs = logs.into_iter().map(|(log, text)| (log.clone(), text));
     let secrets = secrets.into_iter().map(|(key, secret)| (key.clone(), secret));
     let events = events.into_iter().map(|(namespace, events)| (namespace.clone(), events));
-    let found =
-        Findings { logs: logs.collect(), secrets: secrets.collect(), events: events.collect(), records };
-    let evidence = evidence::evidence(key, observed, &wanted, &found);
-    store(context, key, uid, &evidence).await
+    Findings { logs: logs.collect(), secrets: secrets.collect(), events: events.collect(), records }
 }
 
 /// Reads all of a kind; what is not there in time is left out.
@@ -169,18 +174,13 @@ async fn secret(
 }
 
 /// Creates the Secret. One that is there already is of a watcher that died here, or of another one.
-async fn store(
-    context: &Context,
-    key: &ReleaseKey,
-    uid: &str,
-    evidence: &Evidence,
-) -> Result<String, String> {
-    let secrets: Api<Secret> = Api::namespaced(context.cluster.client(), &key.namespace);
-    let secret = stored::secret(key, uid, &Release::api_version(&()), evidence);
-    let name = stored::name(key.name.as_str(), evidence.revision);
+async fn store(context: &Context, uid: &str, secret: &Secret, revision: u64) -> Result<String, String> {
+    let namespace = secret.metadata.namespace.clone().unwrap_or_default();
+    let secrets: Api<Secret> = Api::namespaced(context.cluster.client(), &namespace);
+    let name = secret.name_any();
     let params = PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
     loop {
-        match deadline(ALL, "POST Secret", secrets.create(&params, &secret)).await {
+        match deadline(ALL, "POST Secret", secrets.create(&params, secret)).await {
             Ok(_) => return Ok(name),
             Err(error) if error.is(Class::AlreadyExists) => break,
             Err(error) if error.may_pass() => sleep(AGAIN).await,
@@ -188,7 +188,7 @@ async fn store(
         }
     }
     let found = deadline(ALL, "GET Secret", secrets.get_metadata(&name)).await.map_err(|it| it.message)?;
-    let is_it = stored::revision_of(&found.metadata, uid) == Some(evidence.revision);
+    let is_it = stored::revision_of(&found.metadata, uid) == Some(revision);
     if is_it { Ok(name) } else { Err(format!("Secret {name} is there already, and is something else")) }
 }
 

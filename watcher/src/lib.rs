@@ -7,6 +7,7 @@ mod capture;
 mod cluster;
 mod context;
 mod controller;
+mod diff;
 mod events;
 mod evidence;
 mod memory;

@@ -51,6 +51,8 @@ pub(crate) struct Memory {
     pub(crate) unpacked: Option<(u64, Vec<(Entry, Record)>)>,
     /// Images read for a rollback under way.
     pub(crate) proofs: BTreeMap<RecordName, Proof>,
+    /// What was told last, for which request: the Secret, or why there is none.
+    pub(crate) told: Option<(String, Result<String, String>)>,
     /// The revision whose evidence was gathered, and what came of it.
     pub(crate) evidence: Option<(u64, Result<String, String>)>,
     /// Restores that the server refused.
@@ -215,6 +217,11 @@ impl Memory {
         self.baselines = observed.baselines;
         self.proofs = observed.proofs;
         self.proofs.retain(|_, proof| !matches!(proof, Proof::Unknown(_)));
+    }
+
+    /// What came of telling what this request asks for, if that was tried.
+    pub(crate) fn told(&self, request: Option<&str>) -> Option<Result<String, String>> {
+        self.told.as_ref().filter(|(of, _)| Some(of.as_str()) == request).map(|(_, told)| told.clone())
     }
 
     /// What came of gathering the evidence about a revision, if that was tried.

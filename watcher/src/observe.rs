@@ -89,6 +89,7 @@ pub(crate) async fn release(
     let mut observed = Observed {
         uid: found.metadata.uid.clone(),
         generation: found.metadata.generation,
+        told: memory.told(found.annotations().get(names::REQUEST).map(String::as_str)),
         request: found.annotations().get(names::REQUEST).cloned(),
         options: backout_model::rollback::Options {
             accept_unverified: policy.accept_unverified,

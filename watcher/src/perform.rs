@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::{
     cluster::{Cluster, Owned},
     context::Context,
-    evidence,
+    diff, evidence,
     memory::Memory,
     packs,
     verify::verify,
@@ -60,6 +60,7 @@ pub(crate) async fn all(
                 memory.ignored.insert(object, version);
             }
             Outcome::Secured(evidence) => memory.evidence = Some((observed.status.revision, evidence)),
+            Outcome::Told(told) => memory.told = observed.request.clone().map(|request| (request, told)),
             Outcome::Changed(object, why) => memory.conflict(&object, why, Instant::now()),
             Outcome::Refused(object, why) => memory.refuse(&object, why, Instant::now()),
             Outcome::Packed(pack) => memory.packed(&observed.status, pack),
@@ -98,6 +99,8 @@ enum Outcome {
     Done,
     /// The evidence is stored, or is not.
     Secured(Result<String, String>),
+    /// What was asked for is told in this Secret, or is not.
+    Told(Result<String, String>),
     Restored(Restore),
     /// The server took the owners of this object's fields, and changed nothing: it is at this resourceVersion still.
     Ignored(ObjectRef, String),
@@ -118,6 +121,7 @@ async fn effect_of(
     match effect {
         Effect::Evidence => Outcome::Secured(evidence::secure(context, key, release, observed).await),
         Effect::Pack => pack(context, key, observed).await,
+        Effect::Tell => Outcome::Told(diff::tell(context, key, observed).await),
         Effect::SetAside => set_aside(context, key, observed).await,
         Effect::Discard => discard(context, observed).await,
         Effect::Restore(restore) => restore_one(context, restore).await,

@@ -1,8 +1,9 @@
 //! What was seen of a failed revision, as much of it as fits on a screen.
 
-use backout_model::evidence::{Change, Condition, Container, Done, Event, Evidence, Field, Role};
+use backout_model::evidence::{Change, Condition, Container, Event, Evidence, Role};
 
 use super::section;
+use crate::changes;
 
 /// How much of each fits on a screen.
 const LOG: usize = 8;
@@ -74,33 +75,13 @@ fn event(event: &Event) -> String {
     format!("{}: {}: {}{times}", event.object, event.reason, event.message)
 }
 
-/// What a revision changed, an object after the other.
-pub(crate) fn tell_changes(lines: &mut Vec<String>, changes: &[Change], limit: usize) {
-    if changes.is_empty() {
+fn tell_changes(lines: &mut Vec<String>, changed: &[Change], limit: usize) {
+    if changed.is_empty() {
         return;
     }
     lines.extend([String::new(), "It had changed:".to_owned()]);
-    let mut told = Vec::new();
-    for change in changes {
-        let what = match change.operation {
-            Done::Created => " (created)",
-            Done::Changed => "",
-            Done::Deleted => " (deleted)",
-            Done::Replaced => " (deleted and made anew)",
-        };
-        told.push(format!("  {}{what}", change.object));
-        told.extend(change.fields.iter().map(|it| format!("    {}", field(it))));
-    }
+    let told = changes::lines(changed);
     let total = told.len();
     lines.extend(told.into_iter().take(limit));
     more(lines, "lines", total, limit);
-}
-
-fn field(field: &Field) -> String {
-    match (&field.before, &field.after) {
-        (Some(before), Some(after)) => format!("{}: {before} -> {after}", field.path),
-        (None, Some(after)) => format!("{}: {after} (new)", field.path),
-        (Some(before), None) => format!("{}: {before} (removed)", field.path),
-        (None, None) => field.path.clone(),
-    }
 }

@@ -98,6 +98,9 @@ pub const POSITION: &str = "backout.dev/position";
 /// Type of the Secrets that hold the evidence about a failed revision.
 pub const EVIDENCE_TYPE: &str = "backout.dev/evidence";
 
+/// Type of the Secret that tells what a revision changed, for who asked.
+pub const DIFF_TYPE: &str = "backout.dev/diff";
+
 /// The field manager under which Backout restores objects.
 pub const FIELD_MANAGER: &str = "backout";
 

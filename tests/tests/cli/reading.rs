@@ -56,6 +56,57 @@ async fn a_failed_upgrade_is_followed_to_its_end_and_explained() {
 }
 
 #[tokio::test]
+async fn what_a_revision_changed_is_told_while_it_is_judged_when_it_is_over_and_when_it_failed() {
+    let stage = stage().await;
+    let home = home(&stage, "diff", "Rollback").await;
+    let secret = |value: &str| {
+        format!("{{apiVersion: v1, kind: Secret, metadata: {{name: key}}, stringData: {{token: {value}}}}}")
+    };
+    let told = async |args: &[&str]| {
+        let output = alice(&home, &[&["diff"], args].concat()).await.success().unwrap();
+        let lines: Vec<_> = output.stdout.lines().map(str::to_owned).collect();
+        println!("{}", output.stdout);
+        lines
+    };
+    let web = format!("  Deployment {}/web", home.name);
+    let greets = |from: &str, to: &str| format!("    data.greeting: {from} -> {to}");
+    let one = home.name.clone() + "/" + &home.name + ": revision ";
+
+    home.apply(&secret("first-secret-value"), "").await.unwrap();
+    apply(&home, GOOD, "good day").await;
+    let under_way = told(&[]).await;
+    assert_eq!(under_way[0], format!("{one}2 changed"));
+    assert!(under_way.contains(&greets("hello", "good day")), "{under_way:#?}");
+    assert!(under_way.contains(&format!("  Secret {}/key (created)", home.name)), "{under_way:#?}");
+    alice(&home, &["status", "--watch", "--timeout=2m"]).await.success().unwrap();
+    assert_eq!(told(&[]).await, under_way, "it is kept");
+
+    home.apply(&secret("second-secret-value"), "").await.unwrap();
+    apply(&home, BAD, "good day").await;
+    let under_way = told(&[]).await;
+    assert!(under_way.contains(&web), "{under_way:#?}");
+    let image = format!("    spec.template.spec.containers[web].image: {GOOD} -> {BAD}");
+    assert!(under_way.contains(&image), "{under_way:#?}");
+    assert!(
+        under_way.iter().any(|line| line.contains("data.token: [redacted] -> [redacted]")),
+        "{under_way:#?}"
+    );
+    home.end_of(&home.name, 3, PATIENCE).await.unwrap();
+    assert_eq!(told(&["--revision=3"]).await, under_way, "its evidence has it");
+    let first = told(&["--revision=1"]).await;
+    assert_eq!(first[0], format!("{one}1 changed"));
+    assert!(first.contains(&format!("{web} (created)")), "{first:#?}");
+    let json = json(&alice(&home, &["diff", "--revision=2", "-o", "json"]).await);
+    assert_eq!(json["revision"], 2);
+    let output = alice(&home, &["diff", "--revision=9"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.contains("revision 9 is not in the history"), "{output:?}");
+    let secrets = ["get", "secrets", "-o", "name"];
+    let secrets = home.admin(&secrets).await.unwrap().success().unwrap().stdout;
+    assert_eq!(secrets.matches("secret/backout-diff-").count(), 1, "{secrets}");
+}
+
+#[tokio::test]
 async fn who_may_only_read_is_told_what_is_there_and_may_not_change_it() {
     let stage = stage().await;
     let home = home(&stage, "reader", "Rollback").await;
@@ -68,7 +119,7 @@ async fn who_may_only_read_is_told_what_is_there_and_may_not_change_it() {
     assert!(output.stderr.contains("may be older than your last apply"), "{output:?}");
     assert!(output.stdout.contains("revision 2 is healthy"), "{output:?}");
     let before = home.release(&home.name).await.unwrap();
-    for verb in ["hold", "resume", "rollback"] {
+    for verb in ["diff", "hold", "resume", "rollback"] {
         let output = plugin(&home, bob, &[verb]).await;
         assert_eq!(output.status.code(), Some(1));
         assert!(output.stderr.contains("forbidden"), "{output:?}");

@@ -16,6 +16,7 @@
 mod bound;
 mod changes;
 mod containers;
+mod diff;
 mod events;
 mod redact;
 pub mod stored;
@@ -28,6 +29,7 @@ use serde_json::Value;
 
 pub use crate::health::containers::Role;
 pub use bound::LIMIT;
+pub use diff::{Source, diff, of_pack, source};
 pub use redact::{REDACTED, Redactor};
 pub use wanted::{Findings, IMAGES, LOG_LINES, LogOf, SecretKey, Wanted, wanted};
 

@@ -16,6 +16,7 @@ use crate::names::{self, ReleaseKey};
 pub const KEY: &str = "evidence.json";
 
 const PREFIX: &str = "backout-evidence-";
+const DIFF_PREFIX: &str = "backout-diff-";
 /// The longest name of the release that is part of the Secret's name as it is.
 const READABLE: usize = 40;
 /// How many hexadecimal digits tell releases with long names apart.
@@ -23,16 +24,42 @@ const DIGEST: usize = 10;
 
 /// The name of the Secret with the evidence about a revision.
 pub fn name(release: &str, revision: u64) -> String {
+    format!("{PREFIX}{}-{revision}", readable(release))
+}
+
+/// The name of the Secret that tells what a revision changed, whichever was asked for last.
+pub fn diff_name(release: &str) -> String {
+    format!("{DIFF_PREFIX}{}", readable(release))
+}
+
+fn readable(release: &str) -> String {
     if release.len() <= READABLE {
-        return format!("{PREFIX}{release}-{revision}");
+        return release.to_owned();
     }
     let digest = names::hex(&Sha256::digest(release.as_bytes()));
     let readable = release.get(..READABLE).unwrap_or_default().trim_end_matches('-');
-    format!("{PREFIX}{readable}-{}-{revision}", digest.get(..DIGEST).unwrap_or_default())
+    format!("{readable}-{}", digest.get(..DIGEST).unwrap_or_default())
 }
 
 /// The Secret with the evidence; `uid` and `api_version` are the Release's.
 pub fn secret(key: &ReleaseKey, uid: &str, api_version: &str, evidence: &Evidence) -> Secret {
+    let name = name(key.name.as_str(), evidence.revision);
+    of_release(key, uid, api_version, evidence, name, names::EVIDENCE_TYPE)
+}
+
+/// The Secret that tells what a revision changed.
+pub fn diff_secret(key: &ReleaseKey, uid: &str, api_version: &str, diff: &Evidence) -> Secret {
+    of_release(key, uid, api_version, diff, diff_name(key.name.as_str()), names::DIFF_TYPE)
+}
+
+fn of_release(
+    key: &ReleaseKey,
+    uid: &str,
+    api_version: &str,
+    evidence: &Evidence,
+    name: String,
+    type_: &str,
+) -> Secret {
     let labels = [
         (names::RELEASE.to_owned(), key.name.to_string()),
         (names::REVISION.to_owned(), evidence.revision.to_string()),
@@ -48,13 +75,13 @@ pub fn secret(key: &ReleaseKey, uid: &str, api_version: &str, evidence: &Evidenc
     };
     Secret {
         metadata: ObjectMeta {
-            name: Some(name(key.name.as_str(), evidence.revision)),
+            name: Some(name),
             namespace: Some(key.namespace.clone()),
             labels: Some(labels.into()),
             owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
-        type_: Some(names::EVIDENCE_TYPE.to_owned()),
+        type_: Some(type_.to_owned()),
         immutable: Some(true),
         data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(evidence.json().into_bytes()))])),
         ..Secret::default()

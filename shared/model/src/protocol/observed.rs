@@ -72,6 +72,8 @@ pub struct Observed {
     pub ignored: BTreeMap<ObjectRef, String>,
     /// The Secret with the evidence about the revision that failed, or why there is none; absent while that was not tried.
     pub evidence: Option<Result<String, String>>,
+    /// The Secret that tells what the request asks for, or why there is none; absent while that was not tried.
+    pub told: Option<Result<String, String>>,
     /// The pod that is kept for a person to look into, as it is now.
     pub aside: Option<Live>,
     /// What the watcher has timed itself.

@@ -1,9 +1,11 @@
 //! What a person asks for by hand.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Notice, client, report,
+    Effect, Notice, client, report,
     step::{JUST_NOW, Step, is_young},
     undoing,
 };
@@ -20,15 +22,21 @@ pub(super) fn obey(step: &mut Step<'_>) -> bool {
         return false;
     }
     let order: Result<Order, _> = request.parse();
-    let is_look = order == Ok(Order::Look);
+    let (is_look, is_diff) = (order == Ok(Order::Look), matches!(order, Ok(Order::Diff { .. })));
     if is_behind(step, is_look) {
+        return false;
+    }
+    // Nothing is decided: it is told first, and answered then.
+    if is_diff && step.seen.told.is_none() {
+        step.effects.push(Effect::Tell);
+        step.wake = step.wake.or_after(Duration::ZERO);
         return false;
     }
     let before = step.status.phase;
     let outcome = order.and_then(|order| carry_out(step, order));
     let refused = outcome.is_err();
     let message = outcome.unwrap_or_else(|why| why);
-    if !is_look {
+    if !is_look && !is_diff {
         let reason = if refused { "RequestRefused" } else { "Requested" };
         let message = format!("Asked to {}: {message}", request.split(" id=").next().unwrap_or_default());
         step.notices.insert(0, Notice { about: None, warning: refused, reason, message });
@@ -51,6 +59,7 @@ fn is_behind(step: &Step<'_>, is_look: bool) -> bool {
 fn carry_out(step: &mut Step<'_>, order: Order) -> Result<String, String> {
     match order {
         Order::Look => Ok("looked".to_owned()),
+        Order::Diff { .. } => step.seen.told.clone().unwrap_or_else(|| Err("it was not told".to_owned())),
         Order::Hold => hold(step),
         Order::Resume => resume(step),
         Order::Rollback { only, to } => roll_back(step, only, to),
@@ -86,7 +95,7 @@ fn resume(step: &mut Step<'_>) -> Result<String, String> {
     status.only.clear();
     status.unrestored.clear();
     step.enter(Phase::Progressing);
-    step.wake = super::Wake::After(std::time::Duration::ZERO);
+    step.wake = super::Wake::After(Duration::ZERO);
     Ok(format!("revision {} is judged again", step.status.revision))
 }
 

@@ -4,6 +4,7 @@
 //! look                                        only answer: what is then reported includes every earlier write
 //! hold                                        touch nothing, whatever the verdict
 //! resume                                      judge a held revision again
+//! diff [of=REVISION]                          tell what the current revision changed, or a kept one
 //! rollback [only=KIND/NAME]… [to=REVISION]    put everything back, or only some objects
 //! ```
 //!
@@ -35,6 +36,11 @@ pub struct Answer {
 pub enum Order {
     /// Only an answer.
     Look,
+    /// What a revision changed is to be told, in a Secret beside the Release: its name is the answer.
+    Diff {
+        /// This one; the current one if absent.
+        of: Option<u64>,
+    },
     /// The current revision is to be left as it is.
     Hold,
     /// A held revision is to be judged again.
@@ -89,27 +95,27 @@ impl std::str::FromStr for Order {
     fn from_str(request: &str) -> Result<Self, String> {
         let mut words = request.split_whitespace();
         let verb = words.next().unwrap_or_default();
-        let (mut only, mut to) = (Vec::new(), None);
+        let (mut only, mut to, mut of) = (Vec::new(), None, None);
+        let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no revision"));
         for word in words {
             match word.split_once('=') {
                 Some(("id", _)) => {}
                 Some(("only", pick)) if verb == "rollback" => only.push(pick.parse()?),
-                Some(("to", revision)) if verb == "rollback" => {
-                    let revision = revision.parse().map_err(|_| format!("{revision:?} is no revision"))?;
-                    to = Some(revision);
-                }
+                Some(("to", revision)) if verb == "rollback" => to = Some(number(revision)?),
+                Some(("of", revision)) if verb == "diff" => of = Some(number(revision)?),
                 _ => return Err(format!("{word:?} means nothing to {verb:?}")),
             }
         }
         match verb {
             "look" => Ok(Self::Look),
+            "diff" => Ok(Self::Diff { of }),
             "hold" => Ok(Self::Hold),
             "resume" => Ok(Self::Resume),
             "rollback" if to.is_some() && !only.is_empty() => {
                 Err("only= and to= do not go together".to_owned())
             }
             "rollback" => Ok(Self::Rollback { only, to }),
-            _ => Err(format!("{verb:?} is no request: it must be look, hold, resume or rollback")),
+            _ => Err(format!("{verb:?} is no request: it must be look, diff, hold, resume or rollback")),
         }
     }
 }
@@ -118,6 +124,10 @@ impl std::fmt::Display for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Look => f.write_str("look"),
+            Self::Diff { of } => {
+                f.write_str("diff")?;
+                of.iter().try_for_each(|of| write!(f, " of={of}"))
+            }
             Self::Hold => f.write_str("hold"),
             Self::Resume => f.write_str("resume"),
             Self::Rollback { only, to } => {
@@ -138,6 +148,8 @@ mod tests {
         let pick: Pick = "Deployment/web".parse().unwrap();
         let all = [
             Order::Look,
+            Order::Diff { of: None },
+            Order::Diff { of: Some(3) },
             Order::Hold,
             Order::Resume,
             Order::Rollback { only: Vec::new(), to: None },
@@ -152,8 +164,10 @@ mod tests {
     #[test]
     fn what_is_no_order_is_refused_with_the_rule() {
         for (request, why) in [
-            ("", "it must be look, hold, resume or rollback"),
-            ("undo", "it must be look, hold, resume or rollback"),
+            ("", "it must be look, diff, hold, resume or rollback"),
+            ("undo", "it must be look, diff, hold, resume or rollback"),
+            ("diff of=last", "is no revision"),
+            ("diff to=1", "means nothing"),
             ("hold now", "\"now\" means nothing to \"hold\""),
             ("hold only=ConfigMap/a", "means nothing"),
             ("rollback only=web", "it must be KIND/NAME"),

@@ -178,6 +178,7 @@ impl Truth {
             | Effect::Verify(_)
             | Effect::Pack
             | Effect::Evidence
+            | Effect::Tell
             | Effect::SetAside
             | Effect::Discard => {}
         }

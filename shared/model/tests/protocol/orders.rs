@@ -1,7 +1,10 @@
 //! What people ask for by hand.
 
 use super::world::{FOREVER, World, bad_upgrade, data, failed_job, healthy, key};
-use backout_model::release::{Action, Phase};
+use backout_model::{
+    protocol::Effect,
+    release::{Action, Phase},
+};
 use serde_json::json;
 
 use Phase::{Healthy, Held, Notified, Open, Progressing, RolledBack, RollingBack, Soaking};
@@ -46,6 +49,26 @@ fn what_was_only_reported_is_rolled_back_by_hand_too() {
     world.run(120, || FOREVER);
     assert_eq!(world.state(), before);
     assert_eq!(world.status.phase, Some(RolledBack));
+}
+
+#[test]
+fn what_a_revision_changed_is_told_first_and_answered_then_and_nothing_else_happens() {
+    for asked_while in [Open, Healthy] {
+        let mut world = healthy();
+        if asked_while == Open {
+            world.deploy("ConfigMap", "a", data("two"));
+            world.until(Open);
+        }
+        let (phases, notices) = (world.phases.len(), world.notices.len());
+        world.request = Some("diff id=1");
+        let (decision, _) = world.look(FOREVER);
+        assert!(decision.effects.contains(&Effect::Tell), "{:?}", decision.effects);
+        assert_eq!(decision.status.answer, None);
+        let (decision, _) = world.look(FOREVER);
+        assert!(!decision.effects.contains(&Effect::Tell), "{:?}", decision.effects);
+        assert_eq!(answer(&world), (false, "diff"));
+        assert_eq!((world.phases.len(), world.notices.len()), (phases, notices));
+    }
 }
 
 #[test]

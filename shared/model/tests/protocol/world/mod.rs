@@ -63,6 +63,8 @@ pub(crate) struct World {
     pub(crate) generation: i64,
     /// What a person asks for.
     pub(crate) request: Option<&'static str>,
+    /// What was told of what a revision changed.
+    pub(crate) told: Option<Result<String, String>>,
     /// What healthy revisions changed, if that is kept.
     pub(crate) packs: Option<BTreeMap<String, Vec<(Entry, Record)>>>,
     pub(crate) pods: Vec<Value>,
@@ -118,6 +120,7 @@ impl World {
             echo: false,
             generation: 1,
             request: None,
+            told: None,
             packs: None,
             pods: Vec::new(),
             keeps_pods: false,

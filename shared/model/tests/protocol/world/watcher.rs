@@ -92,6 +92,7 @@ impl World {
             options: Options { accept_unverified: self.policy.accept_unverified, ..self.options },
             pods: self.pods.clone(),
             ignored: self.ignored.clone(),
+            told: self.told.clone(),
             aside: self.status.aside.as_ref().map(|aside| self.pod(&aside.pod)),
             evidence: (self.gathered == Some(self.status.revision)).then(|| self.evidence.clone()),
             refusals: self
@@ -218,6 +219,7 @@ impl World {
             Effect::Evidence => self.gathered = Some(self.status.revision),
             Effect::SetAside => self.set_aside(),
             Effect::Discard => self.discard(),
+            Effect::Tell => self.told = Some(Ok("diff".to_owned())),
         }
     }
 
