@@ -1,0 +1,93 @@
+//! The recorded cases again, live: real containers on a real node, as Deployment upgrades under Backout with its default
+//! policy, from kubectl to the restored state.
+//!
+//! Only where it is asked for, by `BACKOUT_REAL_NODE=1` or the names of some cases with commas between them, and only
+//! where a node can be had: it takes root and some packages.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
+
+mod real_node {
+    pub(super) mod arena;
+    pub(super) mod cases;
+    pub(super) mod manifest;
+    pub(super) mod play;
+    pub(super) mod signal;
+    pub(super) mod table;
+}
+
+use std::io::Write as _;
+
+use backout_model::{
+    evidence::{Evidence, stored},
+    release::Phase,
+};
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use real_node::{
+    arena::{self, Arena},
+    cases::{CASES, Case},
+    manifest::{Version, manifest},
+    play::{PATIENCE, play},
+    table,
+};
+use system_tests::{User, oracle};
+
+/// How many are played side by side: the node has to share two cores with the control plane.
+const AT_ONCE: usize = 5;
+
+#[tokio::test]
+async fn a_bad_upgrade_on_a_real_node_is_put_back_and_a_good_one_left_alone() {
+    let Some(wanted) = arena::wanted() else { return };
+    let arena = Arena::shared().await.unwrap();
+    let cases: Vec<&Case> = CASES.iter().filter(|case| wanted.includes(case.name)).collect();
+    assert!(!cases.is_empty(), "no such case");
+    let playing = cases.into_iter().map(|case| play(&arena, case));
+    let mut played: Vec<_> = stream::iter(playing).buffer_unordered(AT_ONCE).collect().await;
+    played.sort_by_key(|played| CASES.iter().position(|case| case.name == played.case.name));
+    // To where it is seen although nothing failed.
+    std::io::stderr().write_all(table::of(&played).as_bytes()).unwrap();
+
+    let wrong: Vec<_> = played.iter().flat_map(|played| &played.wrong).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}\n{}", arena.cluster.keep_for_inspection());
+    let witness = oracle::witness(&arena.cluster, &["alice"]).await.unwrap();
+    assert_eq!(witness.violations, Vec::<String>::new(), "{}", arena.cluster.keep_for_inspection());
+}
+
+#[tokio::test]
+async fn the_evidence_has_the_last_lines_of_the_container_that_crashed_and_of_the_one_before() {
+    if arena::wanted().is_none() {
+        return;
+    }
+    let arena = Arena::shared().await.unwrap();
+    let stage = arena.stage();
+    let home = stage.home("evidence").await.unwrap();
+    home.admin(&["annotate", "namespace", &home.name, "backout.dev/soak=1s"])
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
+    home.apply(&manifest(Version::Good, &arena), "v1").await.unwrap();
+    let good = home.end_of(&home.name, 1, PATIENCE).await.unwrap().status.unwrap();
+    assert_eq!(good.phase, Some(Phase::Healthy), "{good:#?}");
+
+    let crash = CASES.iter().find(|case| case.name == "crash-exit1").unwrap();
+    home.apply(&manifest(Version::Of(crash), &arena), "v2").await.unwrap();
+    let status = home.end_of(&home.name, 2, PATIENCE).await.unwrap().status.unwrap();
+    assert_eq!(status.phase, Some(Phase::RolledBack), "{status:#?}");
+    let secrets: Api<Secret> = Api::namespaced(arena.cluster.client(User::Admin).await.unwrap(), &home.name);
+    let secret = secrets.get(status.evidence.as_deref().unwrap()).await.unwrap();
+    let told: Evidence = serde_json::from_slice(&secret.data.unwrap()[stored::KEY].0).unwrap();
+
+    let [container] = &told.containers[..] else { panic!("{told:#?}") };
+    assert_eq!((container.container.as_str(), container.exit_code), ("c", Some(1)), "{told:#?}");
+    let logs = [&container.previous_log, &container.log];
+    for log in logs.iter().filter(|log| !log.is_empty()) {
+        assert_eq!(log[0], "starting", "{told:#?}");
+        assert!(log[1].starts_with("opening the database of instance "), "{told:#?}");
+        assert!(log.len() == 2 || log[2] == "cannot reach the database: connection refused", "{told:#?}");
+    }
+    assert_eq!(container.previous_log.len(), 3, "{told:#?}");
+    assert_ne!(container.previous_log, container.log, "two instances are the same one: {told:#?}");
+    assert!(told.events.iter().any(|event| event.reason == "BackOff"), "{told:#?}");
+}
