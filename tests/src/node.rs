@@ -26,7 +26,7 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::Api;
 
 use self::leftovers::Leftovers;
-pub use self::{registry::Registry, requirements::missing};
+pub use self::{leftovers::remains, registry::Registry, requirements::missing};
 use crate::{
     cluster::{Cluster, User, is_usable},
     components::{Component, Components},
@@ -81,6 +81,11 @@ impl Node {
         let node = Self { process: Process::spawn(spec)?, _leftovers: leftovers, _alone: alone };
         node.usable(cluster).await?;
         Ok(node)
+    }
+
+    /// Its first process, with which it ends.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     async fn usable(&self, cluster: &Cluster) -> Result<()> {

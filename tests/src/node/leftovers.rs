@@ -52,6 +52,21 @@ fn sweep() {
     }
 }
 
+/// What there is of a node on this machine, a phrase each: processes in its containers, its bridge, its control groups.
+pub fn remains() -> Vec<String> {
+    let is_group = |path: &str| path.split('/').any(|part| part == CONTROL_GROUP);
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut remains: Vec<_> = processes
+        .filter(|process| fs::read_to_string(process.join("cgroup")).is_ok_and(|groups| is_group(&groups)))
+        .map(|process| format!("process {}", process.display()))
+        .collect();
+    if Path::new("/sys/class/net").join(BRIDGE).exists() {
+        remains.push(format!("bridge {BRIDGE}"));
+    }
+    remains.extend(control_groups().iter().map(|group| format!("control group {}", group.display())));
+    remains
+}
+
 /// One by controller, or the only one where the hierarchy is unified.
 fn control_groups() -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");

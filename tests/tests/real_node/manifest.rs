@@ -1,7 +1,5 @@
 //! The objects of a case, before its upgrade and after.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use system_tests::node::IMAGE;
 
@@ -25,32 +23,28 @@ pub(crate) const UPGRADED: &str = "version=2";
 /// What kubectl applies: JSON, which is YAML.
 pub(crate) fn manifest(version: Version<'_>, arena: &Arena) -> String {
     let objects = match version {
-        Version::Good => vec![deployment("1", spec(GOOD, "{}", arena))],
+        Version::Good => vec![deployment("1", &spec(GOOD, "{}", arena))],
         Version::Of(Case { change: Change::Template { container, pod }, .. }) => {
-            vec![deployment("2", spec(container, pod, arena))]
+            vec![deployment("2", &spec(container, pod, arena))]
         }
         Version::Of(Case { change: Change::PodBeside { container, pod }, .. }) => {
             let labels = json!({ "version": "2" });
             vec![
                 json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "beside", "labels": labels },
                     "spec": spec(container, pod, arena) }),
-                deployment("2", spec(GOOD, "{}", arena)),
+                deployment("2", &spec(GOOD, "{}", arena)),
             ]
         }
     };
     json!({ "apiVersion": "v1", "kind": "List", "items": objects }).to_string()
 }
 
-/// Backs off from no case: the Deployment's own deadline is not what is tried.
-const PROGRESS_DEADLINE: Duration = Duration::from_mins(20);
-
 const GOOD: &str = "{args: [serve], readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}}";
 
-fn deployment(version: &str, spec: Value) -> Value {
+fn deployment(version: &str, spec: &Value) -> Value {
     let labels = json!({ "app": "web", "version": version });
     json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" }, "spec": {
         "replicas": 1,
-        "progressDeadlineSeconds": PROGRESS_DEADLINE.as_secs(),
         "selector": { "matchLabels": { "app": "web" } },
         "template": { "metadata": { "labels": labels }, "spec": spec },
     }})
