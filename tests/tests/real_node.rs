@@ -15,7 +15,7 @@ mod real_node {
     pub(super) mod table;
 }
 
-use std::{io::Write as _, time::Duration};
+use std::{collections::BTreeSet, fs, io::Write as _, path::Path, time::Duration};
 
 use backout_model::{
     evidence::{Evidence, stored},
@@ -56,6 +56,15 @@ async fn a_node_that_is_killed_takes_its_containers_along_and_leaves_nothing_whe
     .unwrap();
     drop(node);
     assert_eq!(node::remains(), Vec::<String>::new());
+}
+
+#[test]
+fn each_recording_is_played() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/model/tests/fixtures/health/signals");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let recorded: BTreeSet<_> =
+        files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(CASES.iter().map(|case| case.name.to_owned()).collect::<BTreeSet<_>>(), recorded);
 }
 
 /// How many are played side by side: the node has to share two cores with the control plane.

@@ -27,15 +27,16 @@ pub(crate) enum Change {
 pub(crate) enum End {
     /// Committed, and left alone.
     Healthy,
-    /// Rolled back for this reason, at most so long after the first bad signal.
-    RolledBack { reason: &'static str, within: Duration },
+    /// Rolled back for this reason, at most so long after the first bad signal; where there are several, for the one that
+    /// is found first.
+    RolledBack { reasons: &'static [&'static str], within: Duration },
 }
 
-const fn bad(name: &'static str, change: Change, reason: &'static str, within: u64) -> Case {
+const fn bad(name: &'static str, change: Change, reasons: &'static [&'static str], within: u64) -> Case {
     Case {
         name,
         change,
-        end: End::RolledBack { reason, within: Duration::from_secs(within) },
+        end: End::RolledBack { reasons, within: Duration::from_secs(within) },
         deadline: None,
     }
 }
@@ -55,9 +56,9 @@ const fn pod(pod: &'static str) -> Change {
 /// The longest first, so that they do not come last.
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
-    bad("unschedulable", pod("{nodeSelector: {disk: nosuch}}"), "Unschedulable", 320),
-    bad("image-not-found", container("{image: 'localhost:1/nosuch:1'}"), "ImagePullFailed", 170),
-    bad("image-rate-limited", container("{image: 'BUSY'}"), "ImagePullFailed", 170),
+    bad("unschedulable", pod("{nodeSelector: {disk: nosuch}}"), &["Unschedulable"], 320),
+    bad("image-not-found", container("{image: 'localhost:1/nosuch:1'}"), &["ImagePullFailed"], 170),
+    bad("image-rate-limited", container("{image: 'BUSY'}"), &["ImagePullFailed"], 170),
     well("healthy-after-two-crashes",
         "{args: [crash, /data, '2'], volumeMounts: [{name: data, mountPath: /data}], \
           readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}}",
@@ -67,45 +68,45 @@ pub(crate) const CASES: &[Case] = &[
     well("healthy", "{args: [serve, 0s], readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 2}}", "{}"),
     Case { deadline: Some("1m"),
         ..bad("never-ready", container("{readinessProbe: {exec: {command: [/nosuch]}, periodSeconds: 2}}"),
-            "NotReadyInTime", 80) },
+            &["NotReadyInTime"], 80) },
     bad("ready-then-fails-at-40s",
         container("{args: [serve, 0s, 40s], readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}}"),
-        "CrashLoop", 80),
-    bad("crash-exit1", container("{args: [crash]}"), "CrashLoop", 60),
-    bad("exit0-loop", container("{args: [end]}"), "CrashLoop", 60),
+        &["CrashLoop"], 80),
+    bad("crash-exit1", container("{args: [crash]}"), &["CrashLoop"], 75),
+    bad("exit0-loop", container("{args: [end]}"), &["CrashLoop"], 75),
     bad("init-crash", pod("{initContainers: [{name: i, image: 'local/app:1', args: [crash]}]}"),
-        "InitContainerFailed", 60),
+        &["InitContainerFailed"], 75),
     bad("sidecar-crash",
         pod("{initContainers: [{name: i, image: 'local/app:1', args: [crash], restartPolicy: Always}]}"),
-        "CrashLoop", 60),
+        &["CrashLoop"], 75),
     bad("liveness-kill",
         container("{livenessProbe: {tcpSocket: {port: 81}, periodSeconds: 1, failureThreshold: 1}}"),
-        "CrashLoop", 60),
+        &["CrashLoop", "DidNotStayReady"], 60),
     bad("liveness-kill-hard",
         container("{livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 5, failureThreshold: 2}}"),
-        "CrashLoop", 60),
-    bad("post-start-fail", container("{lifecycle: {postStart: {exec: {command: [/nosuch]}}}}"), "CrashLoop", 60),
-    bad("oom-killed", container("{args: [hog], resources: {limits: {memory: 32Mi}}}"), "OutOfMemory", 45),
+        &["CrashLoop", "DidNotStayReady"], 60),
+    bad("post-start-fail", container("{lifecycle: {postStart: {exec: {command: [/nosuch]}}}}"), &["CrashLoop"], 75),
+    bad("oom-killed", container("{args: [hog], resources: {limits: {memory: 32Mi}}}"), &["OutOfMemory"], 45),
     bad("missing-volume",
         Change::Template {
             container: "{volumeMounts: [{name: v, mountPath: /v}]}",
             pod: "{volumes: [{name: v, secret: {secretName: nosuch}}]}",
         },
-        "VolumeNotMounted", 60),
-    bad("image-unauthorized", container("{image: 'CLOSED'}"), "ImagePullDenied", 60),
+        &["VolumeNotMounted"], 60),
+    bad("image-unauthorized", container("{image: 'CLOSED'}"), &["ImagePullDenied"], 60),
     bad("missing-secret-env",
         container("{env: [{name: P, valueFrom: {secretKeyRef: {name: nosuch, key: p}}}]}"),
-        "BadContainerConfig", 45),
+        &["BadContainerConfig"], 45),
     bad("missing-key",
         container("{env: [{name: K, valueFrom: {configMapKeyRef: {name: kube-root-ca.crt, key: nokey}}}]}"),
-        "BadContainerConfig", 45),
-    bad("exec-not-found", container("{command: [/nosuch]}"), "ContainerCannotStart", 45),
-    bad("exec-not-executable", container("{command: [/etc]}"), "ContainerCannotStart", 45),
-    bad("image-manifest-unknown", container("{image: 'WITHOUT_IT'}"), "ImageNotFound", 30),
-    bad("invalid-image-name", container("{image: 'UPPER//bad:::x'}"), "InvalidImageName", 25),
-    bad("never-pull", container("{image: 'local/absent:1', imagePullPolicy: Never}"), "ImageNotPresent", 25),
-    bad("run-as-non-root", container("{securityContext: {runAsNonRoot: true}}"), "BadContainerConfig", 25),
+        &["BadContainerConfig"], 45),
+    bad("exec-not-found", container("{command: [/nosuch]}"), &["ContainerCannotStart"], 45),
+    bad("exec-not-executable", container("{command: [/etc]}"), &["ContainerCannotStart"], 45),
+    bad("image-manifest-unknown", container("{image: 'WITHOUT_IT'}"), &["ImageNotFound"], 30),
+    bad("invalid-image-name", container("{image: 'UPPER//bad:::x'}"), &["InvalidImageName"], 25),
+    bad("never-pull", container("{image: 'local/absent:1', imagePullPolicy: Never}"), &["ImageNotPresent"], 25),
+    bad("run-as-non-root", container("{securityContext: {runAsNonRoot: true}}"), &["BadContainerConfig"], 25),
     bad("restart-never-fail",
         Change::PodBeside { container: "{args: [crash]}", pod: "{restartPolicy: Never}" },
-        "PodFailed", 20),
+        &["PodFailed"], 20),
 ];

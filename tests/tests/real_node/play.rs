@@ -97,7 +97,7 @@ async fn upgrade(arena: &Arena, played: &mut Played) -> Result<()> {
             ensure!(restores.is_empty(), "was healthy, and restored: {restores:#?}");
             rolled_out(&home, "2").await
         }
-        End::RolledBack { reason, within } => {
+        End::RolledBack { reasons, within } => {
             ensure!(status.phase == Some(Phase::RolledBack), "{:?}: {}", status.phase, status.message);
             rolled_out(&home, "1").await?;
             played.seen.restored = Some(since(Timestamp::now()));
@@ -106,8 +106,8 @@ async fn upgrade(arena: &Arena, played: &mut Played) -> Result<()> {
             ensure!(differences.is_empty(), "not as it was before: {differences:#?}");
             ensure!(status.unrestored.is_empty(), "not restored: {:#?}", status.unrestored);
             ensure!(
-                played.seen.reason == *reason,
-                "{} and not {reason}: {}",
+                reasons.contains(&played.seen.reason.as_str()),
+                "{} and not {reasons:?}: {}",
                 played.seen.reason,
                 status.message
             );
