@@ -45,8 +45,8 @@ pub const IMAGE: &str = "local/app:1";
 pub struct Node {
     // Declared first: it ends before what it leaves behind is removed, and then others may start one.
     process: Process,
-    _leftovers: Leftovers,
-    _alone: File,
+    leftovers: Leftovers,
+    alone: File,
 }
 
 impl Node {
@@ -78,7 +78,7 @@ impl Node {
             .args([&dir, &components.path(Component::Kubelet), &kubeconfig])
             .args([leftovers::BRIDGE, settings::GATEWAY, NAME])
             .env("PATH", requirements::search_path());
-        let node = Self { process: Process::spawn(spec)?, _leftovers: leftovers, _alone: alone };
+        let node = Self { process: Process::spawn(spec)?, leftovers, alone };
         node.usable(cluster).await?;
         Ok(node)
     }
@@ -86,6 +86,14 @@ impl Node {
     /// Its first process, with which it ends.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Ends it, and says what is left of it before others may start theirs.
+    pub fn end(self) -> Vec<String> {
+        drop((self.process, self.leftovers));
+        let remains = remains();
+        drop(self.alone);
+        remains
     }
 
     async fn usable(&self, cluster: &Cluster) -> Result<()> {

@@ -23,13 +23,19 @@ pub(super) const CONTROL_GROUP: &str = "backout-node";
 /// Removes what was left when it is dropped.
 pub(super) struct Leftovers;
 
-/// Waits until no other test has a node, and removes what the last one left. The next one waits for the file to close.
+/// Waits until no other test has a node, and removes what the last one left; then there is but an empty control group. The
+/// next one waits for the file to close.
 pub(super) fn claim() -> Result<(File, Leftovers)> {
     let path = env::temp_dir().join("backout-node.lock");
     let alone = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     alone.lock()?;
     sweep();
-    Ok((alone, Leftovers))
+    let leftovers = Leftovers;
+    for hierarchy in hierarchies() {
+        let group = hierarchy.join(CONTROL_GROUP);
+        fs::create_dir(&group).with_context(|| format!("cannot create {}", group.display()))?;
+    }
+    Ok((alone, leftovers))
 }
 
 impl Drop for Leftovers {
@@ -67,12 +73,25 @@ pub fn remains() -> Vec<String> {
     remains
 }
 
-/// One by controller, or the only one where the hierarchy is unified.
 fn control_groups() -> Vec<PathBuf> {
-    let root = Path::new("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    let groups = hierarchies.chain([root.to_owned()]).map(|hierarchy| hierarchy.join(CONTROL_GROUP));
+    let groups = hierarchies().into_iter().map(|hierarchy| hierarchy.join(CONTROL_GROUP));
     groups.filter(|group| group.is_dir()).collect()
+}
+
+/// One by controller, or the only one where they are unified.
+fn hierarchies() -> Vec<PathBuf> {
+    let root = PathBuf::from("/sys/fs/cgroup");
+    if is_hierarchy(&root) {
+        return vec![root];
+    }
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    // Of controllers that share a hierarchy all names but one are links.
+    let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    dirs.map(|entry| entry.path()).filter(|dir| is_hierarchy(dir)).collect()
+}
+
+fn is_hierarchy(dir: &Path) -> bool {
+    dir.join("cgroup.procs").is_file()
 }
 
 /// Control groups are removed one by one, from the leaves; their files are not.
