@@ -19,7 +19,10 @@ mod registry;
 mod requirements;
 mod settings;
 
-use std::{fs::File, time::Duration};
+use std::{
+    fs::{self, File},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Node as NodeObject;
@@ -60,14 +63,15 @@ impl Node {
             .context("building the kubelet was interrupted")??;
         let kubeconfig = cluster.kubeconfig(User::Node(NAME)).await?;
         let dir = cluster.dir().join("node");
+        let lock = cluster.dir().with_file_name("node.lock");
         let authority = cluster.authority().ca();
         let (alone, leftovers) = tokio::task::spawn_blocking({
             let dir = dir.clone();
             move || {
-                std::fs::create_dir_all(&dir)?;
+                fs::create_dir_all(&dir)?;
                 settings::write(&dir, &authority)?;
                 image::pack(&dir)?;
-                leftovers::claim()
+                leftovers::claim(&lock)
             }
         })
         .await

@@ -1,7 +1,6 @@
 //! What a node leaves on the machine when it was killed.
 
 use std::{
-    env,
     fs::{self, File},
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -25,9 +24,8 @@ pub(super) struct Leftovers;
 
 /// Waits until no other test has a node, and removes what the last one left; then there is but an empty control group. The
 /// next one waits for the file to close.
-pub(super) fn claim() -> Result<(File, Leftovers)> {
-    let path = env::temp_dir().join("backout-node.lock");
-    let alone = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+pub(super) fn claim(lock: &Path) -> Result<(File, Leftovers)> {
+    let alone = File::create(lock).with_context(|| format!("cannot write {}", lock.display()))?;
     alone.lock()?;
     sweep();
     let leftovers = Leftovers;

@@ -68,7 +68,7 @@ func crash(args []string) {
 		}
 	}
 	fmt.Println("starting")
-	fmt.Fprintln(os.Stderr, "opening the database of instance", os.Getpid(), time.Now().UnixNano())
+	fmt.Fprintln(os.Stderr, "opening the database of instance", time.Now().UnixNano())
 	time.Sleep(time.Second)
 	fail(1, "cannot reach the database: connection refused")
 }
