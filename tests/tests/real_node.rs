@@ -28,34 +28,10 @@ use real_node::{
     arena::{self, Arena},
     cases::{CASES, Case},
     manifest::{Version, manifest},
-    play::{PATIENCE, play},
+    play::{PATIENCE, before_upgrade, play},
     table,
 };
 use system_tests::{Cluster, Node, Options, User, eventually, node, oracle};
-
-#[tokio::test]
-async fn a_node_that_is_killed_takes_its_containers_along_and_leaves_nothing_in_the_end() {
-    if arena::wanted().is_none() {
-        return;
-    }
-    let cluster = Cluster::start(Options { nodes: 0, real_node: true, ..Options::default() }).await.unwrap();
-    let node = Node::join(&cluster).await.unwrap();
-    let kubectl = |args: &'static str| async {
-        cluster.kubectl().run(&args.split(' ').collect::<Vec<_>>()).await.unwrap().success().unwrap()
-    };
-    kubectl("create deployment web --image local/app:1").await;
-    kubectl("wait deployment/web --for=condition=Available --timeout=2m").await;
-    let is_process = |what: &String| what.starts_with("process ");
-    assert!(node::remains().iter().filter(|what| is_process(what)).count() >= 2, "{:?}", node::remains());
-
-    node.process().kill9().await.unwrap();
-    eventually("the containers are gone", Duration::from_secs(30), async || {
-        Ok((!node::remains().iter().any(is_process)).then_some(()))
-    })
-    .await
-    .unwrap();
-    assert_eq!(node.end(), Vec::<String>::new());
-}
 
 #[test]
 fn each_recording_is_played() {
@@ -74,7 +50,6 @@ async fn a_bad_upgrade_on_a_real_node_is_put_back_and_a_good_one_left_alone() {
     let Some(wanted) = arena::wanted() else { return };
     let arena = Arena::shared().await.unwrap();
     let cases: Vec<&Case> = CASES.iter().filter(|case| wanted.includes(case.name)).collect();
-    assert!(!cases.is_empty(), "no such case");
     let playing = cases.into_iter().map(|case| play(&arena, case));
     let mut played: Vec<_> = stream::iter(playing).buffer_unordered(AT_ONCE).collect().await;
     played.sort_by_key(|played| CASES.iter().position(|case| case.name == played.case.name));
@@ -94,16 +69,7 @@ async fn the_evidence_has_the_last_lines_of_the_container_that_crashed_and_of_th
     }
     let arena = Arena::shared().await.unwrap();
     let stage = arena.stage();
-    let home = stage.home("evidence").await.unwrap();
-    home.admin(&["annotate", "namespace", &home.name, "backout.dev/soak=1s"])
-        .await
-        .unwrap()
-        .success()
-        .unwrap();
-    home.apply(&manifest(Version::Good, &arena), "v1").await.unwrap();
-    let good = home.end_of(&home.name, 1, PATIENCE).await.unwrap().status.unwrap();
-    assert_eq!(good.phase, Some(Phase::Healthy), "{good:#?}");
-
+    let home = before_upgrade(&stage, &arena, "evidence").await.unwrap();
     let crash = CASES.iter().find(|case| case.name == "crash-exit1").unwrap();
     home.apply(&manifest(Version::Of(crash), &arena), "v2").await.unwrap();
     let status = home.end_of(&home.name, 2, PATIENCE).await.unwrap().status.unwrap();
@@ -135,4 +101,28 @@ async fn the_evidence_has_the_last_lines_of_the_container_that_crashed_and_of_th
         assert!(told.notes.iter().any(|note| note.contains("could not be had")), "{told:#?}");
     }
     assert!(told.events.iter().any(|event| event.reason == "BackOff"), "{told:#?}");
+}
+
+#[tokio::test]
+async fn a_node_that_is_killed_takes_its_containers_along_and_leaves_nothing_in_the_end() {
+    if arena::wanted().is_none() {
+        return;
+    }
+    let cluster = Cluster::start(Options { nodes: 0, real_node: true, ..Options::default() }).await.unwrap();
+    let node = Node::join(&cluster).await.unwrap();
+    let kubectl = |args: &'static str| async {
+        cluster.kubectl().run(&args.split(' ').collect::<Vec<_>>()).await.unwrap().success().unwrap()
+    };
+    kubectl("create deployment web --image local/app:1").await;
+    kubectl("wait deployment/web --for=condition=Available --timeout=2m").await;
+    let is_process = |what: &String| what.starts_with("process ");
+    assert!(node::remains().iter().filter(|what| is_process(what)).count() >= 2, "{:?}", node::remains());
+
+    node.process().kill9().await.unwrap();
+    eventually("the containers are gone", Duration::from_secs(30), async || {
+        Ok((!node::remains().iter().any(is_process)).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(node.end(), Vec::<String>::new());
 }

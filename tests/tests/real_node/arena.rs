@@ -15,6 +15,8 @@ use system_tests::{
 };
 use tokio::sync::Mutex;
 
+use super::cases::CASES;
+
 /// Everything that a case needs. Ended with the last test: what a node leaves on the machine goes only when it is dropped.
 pub(crate) struct Arena {
     backout: Backout,
@@ -100,7 +102,11 @@ pub(crate) fn wanted() -> Option<Wanted> {
     } else if asked == "1" {
         Some(Wanted::All)
     } else {
-        Some(Wanted::Only(asked.split(',').map(str::to_owned).collect()))
+        let names: Vec<_> = asked.split(',').map(str::to_owned).collect();
+        let is_case = |name: &&String| CASES.iter().any(|case| case.name == name.as_str());
+        let unknown = names.iter().find(|name| !is_case(name));
+        assert!(unknown.is_none(), "BACKOUT_REAL_NODE names a case that there is not: {unknown:?}");
+        Some(Wanted::Only(names))
     }
 }
 

@@ -9,7 +9,7 @@ use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{Api, api::ListParams};
 use system_tests::{
     User, eventually,
-    stories::{Home, Snapshot, restoring_writes},
+    stories::{Home, Snapshot, Stage, restoring_writes},
 };
 
 use super::{
@@ -56,23 +56,25 @@ pub(crate) async fn play(arena: &Arena, case: &'static Case) -> Played {
     played
 }
 
+/// A namespace in which the good version is healthy, and the default policy holds for what comes next.
+pub(crate) async fn before_upgrade<'a>(stage: &'a Stage<'a>, arena: &Arena, name: &str) -> Result<Home<'a>> {
+    let home = stage.home(name).await?;
+    annotate(&home, &["backout.dev/settle=1s", "backout.dev/soak=1s"]).await?;
+    home.apply(&manifest(Version::Good, arena), "v1").await?;
+    let status = home.end_of(&home.name, 1, PATIENCE).await?.status.unwrap_or_default();
+    ensure!(status.phase == Some(Phase::Healthy), "the good version: {:?}: {}", status.phase, status.message);
+    annotate(&home, &["backout.dev/settle-", "backout.dev/soak-"]).await?;
+    Ok(home)
+}
+
 async fn upgrade(arena: &Arena, played: &mut Played) -> Result<()> {
     let case = played.case;
     let stage = arena.stage();
-    let home = stage.home(case.name).await?;
-    annotate(&home, &["backout.dev/settle=1s", "backout.dev/soak=1s"]).await?;
-    home.apply(&manifest(Version::Good, arena), "v1").await?;
-    let first = home.end_of(&home.name, 1, PATIENCE).await?.status.unwrap_or_default();
-    ensure!(
-        first.phase == Some(Phase::Healthy),
-        "the good version ended as {:?}: {}",
-        first.phase,
-        first.message
-    );
+    let home = before_upgrade(&stage, arena, case.name).await?;
+    if let Some(deadline) = case.deadline {
+        annotate(&home, &[&format!("backout.dev/deadline={deadline}")]).await?;
+    }
     let before = Snapshot::take(&home).await?;
-    let deadline = case.deadline.map(|deadline| format!("backout.dev/deadline={deadline}"));
-    let policy = ["backout.dev/settle-", "backout.dev/soak-"].into_iter().chain(deadline.as_deref());
-    annotate(&home, &policy.collect::<Vec<_>>()).await?;
 
     let applied = Timestamp::now();
     let (release, first_signal) = signal::first_while(&home, async {
@@ -91,31 +93,25 @@ async fn upgrade(arena: &Arena, played: &mut Played) -> Result<()> {
         first_restore: first_restore.map(since),
         restored: None,
     };
+    let (end, message) = (status.phase, &status.message);
     match &case.end {
         End::Healthy => {
-            ensure!(status.phase == Some(Phase::Healthy), "{:?}: {}", status.phase, status.message);
+            ensure!(end == Some(Phase::Healthy), "{end:?}: {message}");
             ensure!(restores.is_empty(), "was healthy, and restored: {restores:#?}");
             rolled_out(&home, "2").await
         }
         End::RolledBack { reasons, within } => {
-            ensure!(status.phase == Some(Phase::RolledBack), "{:?}: {}", status.phase, status.message);
+            ensure!(end == Some(Phase::RolledBack), "{end:?}: {message}");
             rolled_out(&home, "1").await?;
             played.seen.restored = Some(since(Timestamp::now()));
             gone(&home, case).await?;
             let differences = before.differences(&Snapshot::take(&home).await?, &[]);
             ensure!(differences.is_empty(), "not as it was before: {differences:#?}");
             ensure!(status.unrestored.is_empty(), "not restored: {:#?}", status.unrestored);
-            ensure!(
-                reasons.contains(&played.seen.reason.as_str()),
-                "{} and not {reasons:?}: {}",
-                played.seen.reason,
-                status.message
-            );
+            let Seen { reason, .. } = &played.seen;
+            ensure!(reasons.contains(&reason.as_str()), "{reason} and not {reasons:?}: {message}");
             let hesitation = played.seen.hesitation().context("no signal was seen")?;
-            ensure!(
-                hesitation.unsigned_abs() <= *within,
-                "restored {hesitation:#} after the first bad signal"
-            );
+            ensure!(hesitation.unsigned_abs() <= *within, "restored {hesitation:#} after the first signal");
             Ok(())
         }
     }
