@@ -67,7 +67,8 @@ func crash(args []string) {
 			fail(1, err.Error())
 		}
 	}
-	fmt.Println("starting")
+	// All to one stream: the runtime does not keep the order between two.
+	fmt.Fprintln(os.Stderr, "starting")
 	fmt.Fprintln(os.Stderr, "opening the database of instance", time.Now().UnixNano())
 	time.Sleep(time.Second)
 	fail(1, "cannot reach the database: connection refused")
