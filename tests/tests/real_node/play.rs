@@ -111,6 +111,7 @@ async fn upgrade(arena: &Arena, played: &mut Played) -> Result<()> {
             let Seen { reason, .. } = &played.seen;
             ensure!(reasons.contains(&reason.as_str()), "{reason} and not {reasons:?}: {message}");
             let hesitation = played.seen.hesitation().context("no signal was seen")?;
+            ensure!(hesitation.is_positive(), "restored before the first signal was seen");
             ensure!(hesitation.unsigned_abs() <= *within, "restored {hesitation:#} after the first signal");
             Ok(())
         }

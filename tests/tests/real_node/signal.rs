@@ -50,7 +50,9 @@ async fn look_once(pods: &Api<Pod>, events: &Api<Event>, seen: &Mutex<Seen>) -> 
     if current.in_pod.is_some() {
         return Ok(());
     }
-    let upgraded = pods.list(&ListParams::default().labels(UPGRADED)).await?.items;
+    let mut upgraded = pods.list(&ListParams::default().labels(UPGRADED)).await?.items;
+    // What ends because it was put back shows nothing.
+    upgraded.retain(|pod| pod.metadata.deletion_timestamp.is_none());
     if upgraded.iter().any(is_unwell) {
         seen.lock().unwrap().in_pod = now;
     } else if current.in_events.is_none() {
