@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tokio::sync::Mutex;
 
+pub(crate) use control_plane::is_usable;
 pub use ports::free_port;
 pub use users::User;
 pub(crate) use users::client_from;
@@ -30,6 +31,8 @@ use crate::{
 pub struct Options {
     /// How many simulated nodes it has.
     pub nodes: usize,
+    /// Whether a real node is to join: then the API server can show who it is, and asks kubelets for logs by their names.
+    pub real_node: bool,
     /// Further arguments of the API server.
     pub apiserver_args: Vec<String>,
     /// Further arguments of etcd.
@@ -42,6 +45,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             nodes: 2,
+            real_node: false,
             apiserver_args: Vec::new(),
             etcd_args: Vec::new(),
             keep: std::env::var_os("BACKOUT_KEEP_LOGS").is_some(),

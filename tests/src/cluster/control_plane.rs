@@ -171,7 +171,16 @@ impl Builder<'_> {
             // In megabytes: never rotated, the log is read from its beginning.
             "--audit-log-maxsize=100000",
         ]);
+        let spec = if self.options.real_node { self.asking_kubelets(spec)? } else { spec };
         Process::spawn(spec.args(&self.options.apiserver_args))
+    }
+
+    fn asking_kubelets(&self, spec: Spec) -> Result<Spec> {
+        let client = self.authority.client("kube-apiserver-kubelet-client", Some("system:masters"))?;
+        Ok(spec
+            .arg_pair("--kubelet-client-certificate", &client.cert)
+            .arg_pair("--kubelet-client-key", &client.key)
+            .args(["--kubelet-preferred-address-types=Hostname"]))
     }
 
     fn controller_manager(&self, kubeconfig: &Path, token_key: &TokenKey) -> Result<Process> {
@@ -233,7 +242,7 @@ impl Builder<'_> {
 }
 
 /// Ready, and free of the taint that new nodes carry.
-fn is_usable(node: &Node) -> bool {
+pub(crate) fn is_usable(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready = conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());

@@ -33,6 +33,8 @@ pub enum User<'a> {
     Admin,
     /// A person with a client certificate and no rights but the granted ones.
     Named(&'a str),
+    /// The kubelet of the node with this name.
+    Node(&'a str),
     /// A service account, by a token from the `TokenRequest` API.
     ServiceAccount {
         /// Its namespace.
@@ -48,7 +50,17 @@ impl User<'_> {
         match self {
             Self::Admin => "admin".to_owned(),
             Self::Named(name) => (*name).to_owned(),
+            Self::Node(name) => format!("system:node:{name}"),
             Self::ServiceAccount { ns, name } => format!("system:serviceaccount:{ns}:{name}"),
+        }
+    }
+
+    /// The group that its certificate names.
+    fn group(&self) -> Option<&'static str> {
+        match self {
+            Self::Admin => Some("system:masters"),
+            Self::Node(_) => Some("system:nodes"),
+            Self::Named(_) | Self::ServiceAccount { .. } => None,
         }
     }
 }
@@ -78,11 +90,10 @@ impl Cluster {
         }
         let _one_at_a_time = self.minting.lock().await;
         let credentials = match user {
-            User::Admin | User::Named(_) => {
-                let group = (user == User::Admin).then_some("system:masters");
-                by_certificate(&self.authority().client(&user.name(), group)?)
-            }
             User::ServiceAccount { ns, name } => json!({ "token": self.token(ns, name).await? }),
+            User::Admin | User::Named(_) | User::Node(_) => {
+                by_certificate(&self.authority().client(&user.name(), user.group())?)
+            }
         };
         write_kubeconfig(&path, url, self.authority(), &credentials)?;
         Ok(path)

@@ -56,7 +56,7 @@ fn is_failing(pod: &Pod) -> bool {
 }
 
 /// What the watcher wrote in the namespace, but for Releases, Events and evidence.
-pub(super) async fn restoring_writes(home: &Home<'_>) -> Result<Vec<Write>> {
+pub async fn restoring_writes(home: &Home<'_>) -> Result<Vec<Write>> {
     let writes = home.stage.cluster.writes().await?.by(WATCHER).within(&home.name).committed();
     let told =
         |write: &Write| ["releases", "events"].contains(&write.resource.as_str()) || write.is_evidence();

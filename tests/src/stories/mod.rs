@@ -14,6 +14,7 @@ mod tell;
 pub use deployer::{Deployer, Step, bad_shop, good_shop, manifest};
 pub use helm::helm;
 pub use kubectl::{autoscaler, failed_install, shop};
+pub use measure::restoring_writes;
 pub use snapshot::{Difference, Snapshot};
 pub use stage::{Home, Stage};
 pub use tell::{Quiet, Screen, Tell};

@@ -88,6 +88,9 @@ pub(super) fn failing(
             }
             for log in wanted.logs.iter().filter(|log| log.is_of(&container)) {
                 match found.logs.get(log) {
+                    Some(Ok(text)) if is_lost(text) => {
+                        notes.push(format!("{log} could not be had: {}", secrets.cut(text.trim_end())));
+                    }
                     Some(Ok(text)) => *lines_of(&mut told, log) = last_lines(&secrets.cut(text)),
                     Some(Err(why)) => notes.push(format!("{log} could not be had: {why}")),
                     None => notes.push(format!("{log} could not be had in time")),
@@ -104,6 +107,11 @@ fn log_name(container: &Reported<'_>) -> String {
 
 fn lines_of<'a>(container: &'a mut Container, log: &LogOf) -> &'a mut Vec<String> {
     if log.previous { &mut container.previous_log } else { &mut container.log }
+}
+
+/// Of an instance that is removed already the kubelet says so in place of its log, with a status as if it were the log.
+fn is_lost(text: &str) -> bool {
+    text.starts_with("unable to retrieve container logs for ") && text.trim_end().lines().count() == 1
 }
 
 fn last_lines(text: &str) -> Vec<String> {

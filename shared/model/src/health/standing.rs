@@ -281,11 +281,13 @@ impl<'a> Standing<'a> {
         }
     }
 
-    /// The deadline that a Deployment sets itself.
+    /// The deadline that a Deployment sets itself; not the one that the server gives to those that set none.
     fn patience(&self) -> Option<Duration> {
         const NONE: u64 = 2_147_483_647;
+        const DEFAULT: u64 = 600;
         let Live::Present(live) = &self.judged.live else { return None };
-        let seconds = live.pointer("/spec/progressDeadlineSeconds")?.as_u64().filter(|it| *it < NONE)?;
+        let seconds = live.pointer("/spec/progressDeadlineSeconds")?.as_u64();
+        let seconds = seconds.filter(|it| *it < NONE && *it != DEFAULT)?;
         Some(Duration::from_secs(seconds)).filter(|_| self.workload() == Some(Workload::Deployment))
     }
 

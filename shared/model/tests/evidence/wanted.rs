@@ -147,6 +147,24 @@ fn what_could_not_be_had_is_said() {
 }
 
 #[test]
+fn what_the_kubelet_says_of_a_log_that_it_has_no_more_is_not_shown_as_the_containers_words() {
+    let mut scene = Scene::new();
+    scene.crashes(
+        crashing("p", "", json!({})),
+        "unable to retrieve container logs for containerd://d35c4aad\n",
+    );
+    let told = scene.evidence();
+    assert_eq!(told.containers[0].previous_log, Vec::<String>::new());
+    assert_eq!(
+        told.notes,
+        [
+            "the previous log of container app of pod shop/p could not be had: unable to retrieve container logs \
+          for containerd://d35c4aad"
+        ]
+    );
+}
+
+#[test]
 fn where_nobody_knows_which_object_is_to_blame_all_of_them_are_looked_at() {
     let mut scene = Scene::new();
     scene.seen.status.failure.as_mut().unwrap().object = Subject::default();

@@ -43,6 +43,19 @@ fn the_first_object_that_is_not_ready_is_waited_for_and_named_at_the_deadline() 
 }
 
 #[test]
+fn a_deployments_own_deadline_makes_a_shorter_one_longer_unless_the_server_gave_it_that() {
+    let limit = Duration::from_mins(1);
+    for (own, after) in [(600, 60), (30, 60), (601, 631), (1200, 1230), (2_147_483_647, 60)] {
+        let mut scene = web([pod(&json!({"running": {}}), 0, false)]);
+        let Live::Present(live) = &mut scene.judged[0].live else { panic!("no Deployment") };
+        live["spec"]["progressDeadlineSeconds"] = json!(own);
+        let judgement = judge(&scene, &Sightings::default(), at(0));
+        assert_eq!(deadline_failure(&judgement, limit, Duration::from_secs(after - 1)), None, "{own}");
+        assert!(deadline_failure(&judgement, limit, Duration::from_secs(after)).is_some(), "{own}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_undecided_and_never_failed() {
     let mut scene = web([running_pod()]);
     scene.judged[0].live = Live::Unreadable("the server is busy".into());
