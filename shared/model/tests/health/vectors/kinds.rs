@@ -34,6 +34,7 @@ fn scene(row: &Value) -> Scene {
         judged: vec![Judged { object, live, baseline: None, deleted: false }],
         pods: list("pods"),
         storage_classes: list("storageClasses"),
+        rules: list("rules").into_iter().map(|rule| serde_json::from_value(rule).unwrap()).collect(),
         ..Scene::default()
     }
 }
@@ -75,7 +76,7 @@ fn kstatus_of_the_fork_and_flux() {
 
 #[test]
 fn argo_cd() {
-    check("Argo CD", include_str!("argocd.json"), 47);
+    check("Argo CD", include_str!("argocd.json"), 53);
 }
 
 #[test]
