@@ -75,6 +75,11 @@ fn kstatus_of_the_fork_and_flux() {
 }
 
 #[test]
+fn flux_health_checks() {
+    check("Flux health checks", include_str!("flux.json"), 24);
+}
+
+#[test]
 fn argo_cd() {
     check("Argo CD", include_str!("argocd.json"), 53);
 }
