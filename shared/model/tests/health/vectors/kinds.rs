@@ -25,10 +25,16 @@ fn scene(row: &Value) -> Scene {
     };
     let object = ObjectRef { key, version: version.into(), kind: kind.into() };
     let list = |field: &str| row[field].as_array().cloned().unwrap_or_default();
+    let live = match row["live"].as_str() {
+        None => Live::Present(live),
+        Some("absent") => Live::Absent,
+        Some(_) => Live::Unreadable("no answer".into()),
+    };
     Scene {
-        judged: vec![Judged { object, live: Live::Present(live), baseline: None, deleted: false }],
+        judged: vec![Judged { object, live, baseline: None, deleted: false }],
         pods: list("pods"),
         storage_classes: list("storageClasses"),
+        rules: list("rules").into_iter().map(|rule| serde_json::from_value(rule).unwrap()).collect(),
         ..Scene::default()
     }
 }
@@ -69,11 +75,16 @@ fn kstatus_of_the_fork_and_flux() {
 }
 
 #[test]
+fn flux_health_checks() {
+    check("Flux health checks", include_str!("flux.json"), 24);
+}
+
+#[test]
 fn argo_cd() {
-    check("Argo CD", include_str!("argocd.json"), 47);
+    check("Argo CD", include_str!("argocd.json"), 53);
 }
 
 #[test]
 fn helm() {
-    check("Helm", include_str!("helm.json"), 60);
+    check("Helm", include_str!("helm.json"), 77);
 }

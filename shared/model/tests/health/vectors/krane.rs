@@ -1,5 +1,7 @@
 //! krane's tables of workloads: what is no failure of the new revision, and what is one.
 
+mod deployments;
+
 use backout_model::health::Scene;
 use serde_json::{Value, json};
 
@@ -36,6 +38,15 @@ fn with_node(scene: Scene, node: Value) -> Scene {
 fn replica_set(available: i64, observed: i64) -> Scene {
     let status = json!({"observedGeneration": observed, "replicas": 2, "readyReplicas": available, "availableReplicas": available, "fullyLabeledReplicas": 2});
     thing("apps", "ReplicaSet", &json!({"replicas": 2}), &status)
+}
+
+/// Its controller has not seen the change yet.
+fn unseen(scene: Scene) -> Scene {
+    changed(scene, |scene| live(scene)["metadata"]["generation"] = json!(3))
+}
+
+fn on_delete(scene: Scene) -> Scene {
+    changed(scene, |scene| live(scene)["spec"]["updateStrategy"] = json!({"type": "OnDelete"}))
 }
 
 const EACH_NODE: &str = "each node is waited for that can run it";
@@ -162,6 +173,39 @@ fn table() -> Vec<Row> {
             EACH_NODE,
         ),
         (
+            "daemonset: a status from before",
+            "Waiting",
+            unseen(daemons(vec![("a", ready(0)), ("b", ready(0))])),
+            "Waiting",
+            "",
+        ),
+        (
+            "daemonset: all pods fail before its controller has seen the change",
+            "Waiting",
+            unseen(daemons(vec![("a", bad()), ("b", bad())])),
+            "Waiting",
+            "",
+        ),
+        (
+            "daemonset: not all pods are updated",
+            "Waiting",
+            changed(daemons(vec![("a", ready(0)), ("b", ready(0))]), |scene| {
+                live(scene)["status"]["updatedNumberScheduled"] = json!(1);
+            }),
+            "Waiting",
+            "",
+        ),
+        (
+            "daemonset: its status is behind its pods",
+            "Waiting",
+            changed(daemons(vec![("a", ready(0))]), |scene| {
+                live(scene)["status"]["numberReady"] = json!(0);
+                live(scene)["status"]["numberAvailable"] = json!(0);
+            }),
+            "Waiting",
+            "",
+        ),
+        (
             "statefulset: done",
             "Ready",
             stateful(0, vec![("db-2", ready(0)), ("db-2", ready(0))]),
@@ -192,15 +236,56 @@ fn table() -> Vec<Row> {
         (
             "statefulset: rolled out only when pods are deleted",
             "Ready",
-            changed(stateful(0, vec![("db-1", ready(0))]), |scene| {
-                live(scene)["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
-            }),
+            on_delete(stateful(0, vec![("db-1", ready(0))])),
             "Ready",
+            "",
+        ),
+        (
+            "statefulset: rolled out only when pods are deleted, and asked for in full",
+            "Ready",
+            on_delete(stateful(0, vec![("db-2", ready(0)), ("db-2", ready(0))])),
+            "Ready",
+            "",
+        ),
+        (
+            "statefulset: rolled out only when pods are deleted, asked for in full, and not ready",
+            "Waiting",
+            on_delete(stateful(0, vec![("db-2", ready(0)), ("db-2", creating())])),
+            "Ready",
+            "who deletes its pods decides: a warning tells that the revision was not tried",
+        ),
+        (
+            "statefulset: ready, and not all are updated",
+            "Waiting",
+            stateful(0, vec![("db-1", ready(0)), ("db-2", ready(0))]),
+            "Waiting",
+            "",
+        ),
+        (
+            "statefulset: a status from before",
+            "Waiting",
+            unseen(stateful(0, vec![("db-2", ready(0)), ("db-2", ready(0))])),
+            "Waiting",
+            "",
+        ),
+        (
+            "statefulset: a pod fails before its controller has seen the change",
+            "Waiting",
+            unseen(stateful(0, vec![("db-1", ready(0)), ("db-2", bad())])),
+            "Waiting",
+            "",
+        ),
+        (
+            "statefulset: the same, rolled out only when pods are deleted",
+            "Waiting",
+            unseen(on_delete(stateful(0, vec![("db-1", ready(0)), ("db-2", bad())]))),
+            "Waiting",
             "",
         ),
         ("replica set: done", "Ready", replica_set(2, 1), "Ready", ""),
         ("replica set: not available", "Waiting", replica_set(1, 1), "Waiting", ""),
         ("replica set: not observed", "Waiting", replica_set(2, 0), "Waiting", ""),
+        ("replica set: not available, and not observed", "Waiting", replica_set(0, 0), "Waiting", ""),
         (
             "job: running",
             "Ready",
@@ -216,6 +301,18 @@ fn table() -> Vec<Row> {
             "",
         ),
         (
+            "job: over its limit, and not told so",
+            "Failed",
+            thing(
+                "batch",
+                "Job",
+                &json!({"backoffLimit": 1}),
+                &json!({"startTime": "2026-11-22T22:00:00Z", "failed": 2}),
+            ),
+            "Waiting",
+            "its controller is the one to say so",
+        ),
+        (
             "two deployments, of which one fails",
             "Failed",
             and(app("web", vec![bad()]), app("api", vec![ready(0)])),
@@ -227,5 +324,6 @@ fn table() -> Vec<Row> {
 
 #[test]
 fn krane_workloads() {
-    scenes_are_judged("krane workloads", table(), 31, 30);
+    let table = table().into_iter().chain(deployments::table()).collect();
+    scenes_are_judged("krane workloads", table, 57, 30);
 }

@@ -56,6 +56,8 @@ const MEANINGS: &[(&str, &str)] = &[
     // To be told to wait is to have nothing to wait for.
     ("Suspended", "Current"),
     ("Terminating", "InProgress"),
+    // What is not judged is not waited for.
+    ("Unjudged", "Current"),
 ];
 
 fn meaning(verdict: &str) -> &str {
