@@ -17,4 +17,5 @@ mod life;
 mod orders;
 mod others;
 mod props;
+mod stuck;
 mod world;

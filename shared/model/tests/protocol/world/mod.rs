@@ -274,6 +274,11 @@ impl World {
 
     fn store(&mut self, key: ObjectKey, mut object: Value) {
         let version = self.tick();
+        // Of kinds that have one: it counts the specs.
+        if let Some(before) = self.objects.get(&key).filter(|it| it["metadata"].get("generation").is_some()) {
+            let changes = i64::from(before["spec"] != object["spec"]);
+            object["metadata"]["generation"] = json!(Image(before).generation().unwrap() + changes);
+        }
         let metadata = &mut object["metadata"];
         if metadata.get("uid").is_none() {
             metadata["uid"] = json!(format!("uid-{version}"));

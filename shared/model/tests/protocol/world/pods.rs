@@ -1,10 +1,13 @@
-//! Pods, as far as one of them is kept aside.
+//! Pods, as far as one of them is kept aside, or deleted so that another one takes its place.
 
 use backout_model::{
     health::Live,
     names::{ReleaseKey, ReleaseName},
+    object::ObjectKey,
     protocol::detachment,
 };
+
+use serde_json::Value;
 
 use super::World;
 
@@ -12,6 +15,15 @@ impl World {
     pub(super) fn pod(&self, name: &str) -> Live {
         let found = self.pods.iter().find(|pod| pod["metadata"]["name"] == name);
         found.cloned().map_or(Live::Absent, Live::Present)
+    }
+
+    /// The object, or the pod.
+    pub(super) fn there(&self, key: &ObjectKey) -> Option<Value> {
+        let object = self.objects.get(key).cloned();
+        object.or_else(|| match self.pod(&key.name) {
+            Live::Present(pod) if key.resource == "pods" => Some(pod),
+            _ => None,
+        })
     }
 
     pub(super) fn set_aside(&mut self) {

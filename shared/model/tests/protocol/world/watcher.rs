@@ -262,7 +262,7 @@ impl World {
             return;
         }
         self.refusals.remove(&restore.object);
-        let live = self.objects.get(&key).cloned();
+        let live = self.there(&key);
         let image = live.as_ref().map(Image);
         let version = image.and_then(Image::resource_version);
         let uid = image.and_then(Image::uid);
@@ -283,6 +283,7 @@ impl World {
         let told = Notice::of_restore(&restore);
         match restore.write {
             Write::Delete { uid, .. } => {
+                self.pods.retain(|pod| Image(pod).uid() != Some(&uid));
                 self.deleted.insert(uid);
                 self.objects.remove(&key);
                 self.tick();
