@@ -1,4 +1,4 @@
-//! What several objects amount to: the aggregator and pod reader of kstatus and its fork, and Flux' wait.
+//! What several objects amount to: the aggregator and pod reader of kstatus and its fork, the waits of Flux and Helm.
 
 use backout_model::health::{Judged, Live, Scene};
 use serde_json::{Value, json};
@@ -50,9 +50,26 @@ fn custom(observed: i64) -> Scene {
     thing("testing.example", "ClusterTest", &json!({}), &json!({"observedGeneration": observed}))
 }
 
+/// A pod of its own in a phase.
+fn bare(phase: &str, ready: &str) -> Scene {
+    let status = json!({"phase": phase, "conditions": [{"type": "Ready", "status": ready}]});
+    thing("", "Pod", &json!({"restartPolicy": "Never"}), &status)
+}
+
+fn hook(scene: Scene) -> Scene {
+    changed(scene, |scene| {
+        live(scene)["metadata"]["annotations"] = json!({"helm.sh/hook": "pre-upgrade"});
+    })
+}
+
 /// An object that the release deleted.
 fn deleted(live: Live) -> Scene {
     only(Judged { live, deleted: true, ..config_map() })
+}
+
+/// Another one of its kind.
+fn renamed(scene: Scene) -> Scene {
+    changed(scene, |scene| scene.judged[0].object.key.name = "other".into())
 }
 
 fn ended(reason: &str) -> Value {
@@ -176,10 +193,49 @@ fn table() -> Vec<Row> {
             "",
         ),
         ("flux wait: a deleted object that is gone", "Ready", deleted(Live::Absent), "Ready", ""),
+        ("helm wait: a pod has failed", "Failed", bare("Failed", "False"), "Failed PodFailed", ""),
+        ("helm wait: a job has failed", "Failed", failed_job(), "Failed JobFailed", ""),
+        (
+            "helm wait: one of two pods never becomes ready",
+            "Waiting",
+            and(bare("Running", "True"), renamed(bare("", "False"))),
+            "Waiting",
+            "",
+        ),
+        (
+            "helm wait: one of two deleted objects is still there",
+            "Waiting",
+            and(deleted(Live::Absent), renamed(deleted(config_map().live))),
+            "Waiting",
+            "",
+        ),
+        (
+            "helm wait for hooks: a pod has failed",
+            "Failed",
+            hook(bare("Failed", "False")),
+            "Failed PodFailed",
+            "",
+        ),
+        ("helm wait for hooks: a job has failed", "Failed", hook(failed_job()), "Failed JobFailed", ""),
+        ("helm wait for hooks: a pod is done", "Ready", hook(bare("Succeeded", "False")), "Ready", ""),
+        (
+            "helm wait for hooks: a pod is ready, and not done",
+            "Waiting",
+            hook(bare("Running", "True")),
+            "Ready",
+            "what a pod is to do to the end is a job's: hooks are objects of the release like others",
+        ),
+        (
+            "helm wait for hooks: what is neither a pod nor a job is not ready",
+            "Ready",
+            hook(app("web", vec![creating()])),
+            "Waiting",
+            "hooks are objects of the release like others",
+        ),
     ]
 }
 
 #[test]
 fn kstatus_of_many_objects() {
-    scenes_are_judged("kstatus aggregator, pod reader and fork, Flux wait", table(), 27, 60);
+    scenes_are_judged("kstatus aggregator, pod reader and fork, Flux and Helm wait", table(), 36, 60);
 }
