@@ -161,6 +161,7 @@ const TABLE: &[Case] = &[
         Healthy(160, 164)),
     case(18, "one of three pods of a StatefulSet, with a partition",
         |_| stateful(2, vec![("db-1", ready(-900)), ("db-1", ready(-900)), ("db-2", never_pulled())]), Fails("ImageNotPresent", 10, 11)),
+    // Its restore is told in `tests/protocol/stuck.rs`.
     case(19, "a StatefulSet that waits for a pod of another revision, which is stuck",
         |_| stateful(0, vec![("db-0", crashed_pod(9)), ("db-1", ready(-900))]), Fails("NotReadyInTime", 605, 606)),
 ];
