@@ -19,7 +19,8 @@ use mutants::table::{MUTANTS, Mutant};
 use rand::{SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 /// What a package is built from, below the root.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
+    "cli",
     "shared",
     "webhook",
     "watcher",
