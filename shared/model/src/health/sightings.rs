@@ -113,7 +113,8 @@ impl ObjectMemory {
             .chain(self.rejects.values_mut())
     }
 
-    /// Notes the pods that nodes have refused, and says how many there were lately.
+    /// Notes the pods that nodes have refused, and says how many there were at most in so short a time. That they were as
+    /// many does not pass with time.
     pub(super) fn count_rejects<'a>(
         &mut self,
         pods: impl Iterator<Item = &'a Value>,
@@ -124,7 +125,10 @@ impl ObjectMemory {
         for pod in there {
             self.rejects.entry(pod).or_insert(now);
         }
-        self.rejects.values().filter(|time| age(now, **time) < REJECTS_WITHIN).count()
+        let mut times: Vec<_> = self.rejects.values().copied().collect();
+        times.sort_unstable();
+        let until = |from: Timestamp| times.partition_point(|time| age(*time, from) < REJECTS_WITHIN);
+        times.iter().enumerate().map(|(at, from)| until(*from) - at).max().unwrap_or_default()
     }
 }
 

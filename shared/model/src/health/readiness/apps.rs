@@ -21,7 +21,10 @@ fn short(counts: &[Count]) -> Option<Status> {
 
 fn extra(have: i64, want: i64) -> Option<Status> {
     (have > want).then(|| {
-        Status::waiting("ExtraPods", format!("old replicas that are still to end: {}", have.saturating_sub(want)))
+        Status::waiting(
+            "ExtraPods",
+            format!("old replicas that are still to end: {}", have.saturating_sub(want)),
+        )
     })
 }
 
