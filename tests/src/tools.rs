@@ -114,6 +114,8 @@ impl<'a> Tool<'a> {
             ("HELM_CONFIG_HOME", home.join("helm/config")),
             ("HELM_DATA_HOME", home.join("helm/data")),
             ("HOME", home),
+            // Else Helm takes a list of the server's cache for what there is, and may find the version before ready.
+            ("KUBE_FEATURE_WatchListClient", "true".into()),
         ];
         all.extend(self.env.iter().cloned());
         Ok(all)
