@@ -279,6 +279,7 @@ impl State {
         self.world.now += seconds(after);
         self.truth.tidy(&self.world);
         let look = self.world.decide();
+        let hidden = self.world.unreadable.clone();
         let changes = look.changes();
         if dies.is_some_and(|dies| dies >= changes) || raced.is_some_and(|(index, _)| index >= changes) {
             return None;
@@ -301,7 +302,7 @@ impl State {
                 self.truth = truth;
             }
             if look.effect(index).is_none() && goes_on {
-                self.truth.expects_status(&self.world, &old);
+                self.truth.expects_status(&self.world, &old, &hidden);
             }
             debug_assert!(self.world.written.len() <= written + 1);
             if !goes_on {
@@ -335,7 +336,7 @@ impl State {
             }
             state.world.change(&look, index);
             if look.effect(index).is_none() {
-                state.truth.expects_status(&state.world, &old);
+                state.truth.expects_status(&state.world, &old, &self.world.unreadable);
             }
         }
         let pause = match wake {

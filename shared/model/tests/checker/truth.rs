@@ -1,6 +1,9 @@
 //! What really happened, which the watcher can only conclude, and what it must not do whatever it concludes.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use backout_model::{
     names::{FIELD_MANAGER, RecordName},
@@ -210,8 +213,13 @@ impl Truth {
         }
     }
 
-    /// Looks at a status that has been stored.
-    pub(crate) fn expects_status(&mut self, world: &World, old: &ReleaseStatus) {
+    /// Looks at a status that has been stored; `hidden` is what could not be seen when it was decided.
+    pub(crate) fn expects_status(
+        &mut self,
+        world: &World,
+        old: &ReleaseStatus,
+        hidden: &BTreeSet<ObjectKey>,
+    ) {
         let new = &world.status;
         if !follows(old, new) {
             let (from, to) = ((old.revision, old.phase), (new.revision, new.phase));
@@ -225,7 +233,7 @@ impl Truth {
             return;
         }
         let bad = bad_object();
-        let in_sight = |key: &ObjectKey| !world.unreadable.contains(key);
+        let in_sight = |key: &ObjectKey| !hidden.contains(key);
         let fails = world.objects.contains_key(&bad) && self.interval(new).any(|write| write.key == bad);
         let unseen = self.interval(new).find(|write| !in_sight(&write.key));
         match new.phase {
