@@ -136,17 +136,14 @@ impl Process {
 
     /// Kills it without a chance to clean up, and waits until it is gone.
     pub async fn kill9(&self) -> Result<()> {
-        if self.exit().is_none() {
-            self.signal(Signal::KILL)?;
-        }
+        // It may end by itself just now: then nobody is left to take the order.
+        let _taken = self.signal(Signal::KILL);
         self.gone(Duration::from_secs(10)).await
     }
 
     /// Asks it to end, kills it after the grace period, and says how it ended.
     pub async fn terminate(&self) -> Result<Exit> {
-        if self.exit().is_none() {
-            self.order(&format!("end {}", self.spec.grace.as_millis()))?;
-        }
+        let _taken = self.order(&format!("end {}", self.spec.grace.as_millis()));
         self.gone(self.spec.grace + Duration::from_secs(10)).await?;
         Ok(self.exit().unwrap_or(Exit::Unknown))
     }

@@ -36,7 +36,7 @@ async fn a_full_database_refuses_writes_and_restores_and_leaves_no_hole_behind()
     set(&written, &[("settle", "10m")]).await;
     let deployer = Deployer::of(&written).await;
     deployer.maps(3, "second").await.unwrap();
-    fill(&garbage, 3 << 20).await;
+    fill(&garbage, 8 << 20).await;
     // Its verdict falls when there is no room for it any more.
     Deployer::of(&judged).await.web("missing").await.unwrap();
     reaches(&judged, 2, Phase::Progressing).await;
