@@ -219,7 +219,7 @@ impl<'a> Write<'a> {
     /// Decides, by what is known of the release.
     pub fn decide(self, release: Option<&Release>) -> Decision<'a> {
         let stance = self.stance(release);
-        if self.is_fenced(release) {
+        if stance == Stance::Shut {
             let fence = release.and_then(|r| r.status.as_ref()?.fence.as_ref());
             return Decision::Refuse { message: fence.map(|f| f.message.clone()).unwrap_or_default() };
         }

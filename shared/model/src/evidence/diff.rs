@@ -11,7 +11,7 @@ use super::{
 use crate::{
     health::Live,
     names::{RecordName, ReleaseKey},
-    object::{ObjectRef, Position},
+    object::{ObjectKey, ObjectRef, Position},
     protocol::Observed,
     release::{Phase, ReleaseStatus},
     rollback::{Proof, Track},
@@ -59,7 +59,7 @@ pub fn of_pack(revision: u64, records: Vec<(Entry, Record)>) -> Observed {
     }
 }
 
-fn track(key: crate::object::ObjectKey, entries: Vec<Entry>, noted: &BTreeSet<RecordName>) -> Option<Track> {
+fn track(key: ObjectKey, entries: Vec<Entry>, noted: &BTreeSet<RecordName>) -> Option<Track> {
     let ObjectRef { version, kind, .. } = entries.last()?.header.object.clone();
     let chain = Chain::read(&entries, &Live::Absent, noted, None);
     Some(Track { object: ObjectRef { key, version, kind }, entries, chain, live: Live::Absent })

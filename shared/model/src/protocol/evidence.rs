@@ -25,7 +25,6 @@ impl Step<'_> {
             None if self.is_too_late() => {
                 let why = format!("no watcher has secured it within {} s", PATIENCE.as_secs());
                 self.status.evidence_missing = Some(why);
-                self.choose_aside();
             }
             None => {
                 self.effects.push(Effect::Evidence);
@@ -38,13 +37,12 @@ impl Step<'_> {
                 if let Some(past) = self.status.history.iter_mut().find(|past| past.revision == revision) {
                     past.evidence = Some(secret.clone());
                 }
-                self.choose_aside();
             }
             Some(Err(why)) => {
                 self.status.evidence_missing = Some(report::short(why.clone()));
-                self.choose_aside();
             }
         }
+        self.choose_aside();
         false
     }
 
