@@ -56,7 +56,8 @@ const WORKLOADS: [Case; 7] = [
         workload!("StatefulSet", "  replicas: 2\n  updateStrategy: {type: OnDelete}"),
         &[
             Kubectl("set image statefulset/web web=registry.example/missing:2"),
-            Kubectl("delete pod web-1"),
+            // Where the pod is there again too soon, kubectl would wait for the deletion of the new one.
+            Kubectl("delete pod web-1 --wait=false"),
             Do(BAD),
         ],
     )
