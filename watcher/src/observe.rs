@@ -168,7 +168,7 @@ async fn tracks(
     status: &ReleaseStatus,
     memory: &Memory,
 ) -> Result<Option<Vec<Track>>, ApiError> {
-    let groups = chain::by_object(&entries, &RecordName::parse_all(&status.undone))
+    let groups = chain::by_object(entries, &RecordName::parse_all(&status.undone))
         .into_iter()
         .filter_map(|((key, _), entries)| Some((object(key, &entries)?, entries)));
     let mut noted = RecordName::parse_all(&status.confirmed);

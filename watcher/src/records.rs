@@ -28,8 +28,10 @@ use tokio::sync::Semaphore;
 
 use crate::memory::Memory;
 
-/// A LIST of a release's records: up to some thousands, metadata only.
+/// A LIST of Secrets, metadata only: up to some thousands.
 const LIST: Duration = Duration::from_secs(30);
+/// So many records at a time: what is read of each is far more than what is kept.
+const PAGE: u32 = 500;
 const CALL: Duration = Duration::from_secs(10);
 /// How many links of other releases' records are followed from an object's undo pointer.
 const LINKS: usize = 32;
@@ -46,6 +48,7 @@ pub(crate) struct Log {
 const DECODING: usize = 2;
 
 /// The records of one release at one log position.
+#[derive(Default)]
 pub(crate) struct Found {
     /// In log order.
     pub(crate) entries: Vec<Entry>,
@@ -150,19 +153,27 @@ impl Log {
             names::RELEASE,
             key.name
         );
-        let params = ListParams::default().labels(&selector);
-        let list = deadline(LIST, format!("LIST undo records of {key}"), self.secrets.list_metadata(&params))
-            .await?;
-        let cut = list.metadata.resource_version.as_deref().and_then(Position::parse).unwrap_or_default();
-        let mut found = Found { entries: Vec::new(), dead: Vec::new(), problems: Vec::new(), cut };
-        let now = Instant::now();
-        for head in &list.items {
-            match entry(head, key, &mut memory.first_seen, now) {
-                Ok(entry) if memory.is_dead(&entry.name) || is_of_another(&entry, uid) => {
-                    found.dead.push(Spent::from(&entry));
+        let mut params = ListParams::default().labels(&selector).limit(PAGE);
+        let mut found = Found::default();
+        let (now, until) = (Instant::now(), Instant::now() + LIST);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let page = self.secrets.list_metadata(&params);
+            let page = deadline(left, format!("LIST undo records of {key}"), page).await?;
+            // All pages are of the position of the first one.
+            found.cut = page.metadata.resource_version.as_deref().and_then(Position::parse).unwrap_or_default();
+            for head in &page.items {
+                match entry(head, key, &mut memory.first_seen, now) {
+                    Ok(entry) if memory.is_dead(&entry.name) || is_of_another(&entry, uid) => {
+                        found.dead.push(Spent::from(&entry));
+                    }
+                    Ok(entry) => found.entries.push(entry),
+                    Err(why) => found.problems.push(unreadable(&head.name_any(), &why)),
                 }
-                Ok(entry) => found.entries.push(entry),
-                Err(why) => found.problems.push(unreadable(&head.name_any(), &why)),
+            }
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                break;
             }
         }
         found.entries.sort_by_key(|entry| entry.position);

@@ -49,7 +49,7 @@ pub fn source(status: &ReleaseStatus, of: Option<u64>) -> Result<Source, String>
 pub fn of_pack(revision: u64, records: Vec<(Entry, Record)>) -> Observed {
     let entries: Vec<_> = records.iter().map(|(entry, _)| entry.clone()).collect();
     let noted = entries.iter().map(|entry| entry.name.clone()).collect();
-    let tracks = by_object(&entries, &BTreeSet::new()).into_iter();
+    let tracks = by_object(entries, &BTreeSet::new()).into_iter();
     Observed {
         tracks: tracks.filter_map(|((key, _), entries)| track(key, entries, &noted)).collect(),
         cut: Position(u64::MAX),

@@ -326,37 +326,38 @@ fn scaled(entry: &Entry, later: &[Entry], live: &Value) -> Standing {
 /// The records of each object, in log order, without those up to one of `undone`: the object was put back after it.
 /// Objects without a name yet are told apart by the record of their creation.
 pub fn by_object(
-    log: &[Entry],
+    log: Vec<Entry>,
     undone: &BTreeSet<RecordName>,
 ) -> BTreeMap<(ObjectKey, Option<RecordName>), Vec<Entry>> {
+    let named = generated_names(&log);
     let mut of_object: BTreeMap<_, Vec<Entry>> = BTreeMap::new();
     for entry in log {
-        let key = subject(entry, log);
+        let key = named.get(&entry.name).unwrap_or(&entry.header.object.key).clone();
         let nameless = key.name.is_empty().then(|| entry.name.clone());
         let records = of_object.entry((key, nameless)).or_default();
         if undone.contains(&entry.name) {
             records.clear();
         } else {
-            records.push(entry.clone());
+            records.push(entry);
         }
     }
     of_object.retain(|_, records| !records.is_empty());
     of_object
 }
 
-/// What a record is about: the object's key, with the name that the server generated where the log tells it.
-///
-/// A create with `generateName` has no name yet; the next record of the object, which found this record's name on
-/// it, does.
-fn subject(entry: &Entry, log: &[Entry]) -> ObjectKey {
-    let key = &entry.header.object.key;
-    if !key.name.is_empty() {
-        return key.clone();
+/// The objects of creates with `generateName`, by record, with the name that the server made, where the log tells it:
+/// the next record of the object, which found the create's name on it, does.
+fn generated_names(log: &[Entry]) -> BTreeMap<RecordName, ObjectKey> {
+    let nameless = log.iter().filter(|entry| entry.header.object.key.name.is_empty());
+    let nameless: BTreeSet<_> = nameless.map(|entry| &entry.name).collect();
+    let is_refuted = |entry: &Entry| matches!(entry.verified, Some(Verification::Refuted(_)));
+    let mut named = BTreeMap::new();
+    for later in log.iter().filter(|later| !is_refuted(later)) {
+        if let Some(create) = later.header.undo.as_ref().filter(|create| nameless.contains(create)) {
+            named.entry(create.clone()).or_insert_with(|| later.header.object.key.clone());
+        }
     }
-    let is_refuted = |later: &Entry| matches!(later.verified, Some(Verification::Refuted(_)));
-    log.iter()
-        .find(|later| later.header.undo.as_ref() == Some(&entry.name) && !is_refuted(later))
-        .map_or_else(|| key.clone(), |later| later.header.object.key.clone())
+    named
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl World {
         noted.extend(unpacked.iter().map(|(entry, _)| entry.name.clone()));
         entries.extend(unpacked.iter().map(|(entry, _)| entry.clone()));
         entries.sort_by_key(|entry| entry.position);
-        let tracks = by_object(&entries, &RecordName::parse_all(&self.status.undone))
+        let tracks = by_object(entries, &RecordName::parse_all(&self.status.undone))
             .into_iter()
             .map(|((key, _), entries)| {
                 let live = self.live(&key);
