@@ -12,14 +12,13 @@ use backout_runtime::api::{ApiError, Class, deadline};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client,
-    api::{
-        DeleteParams, GetParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams,
-        Preconditions, PropagationPolicy, VersionMatch,
-    },
+    api::{DeleteParams, GetParams, ListParams, PartialObjectMeta, Patch, PropagationPolicy, VersionMatch},
     core::Request,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::params;
 
 /// A read or write of one object; the server itself gives up after 34 s.
 const CALL: Duration = Duration::from_secs(10);
@@ -123,11 +122,12 @@ impl Cluster {
     }
 
     pub(crate) async fn create(&self, object: &ObjectRef, body: &Value) -> Result<(), ApiError> {
-        self.write("POST", object, requests(object).create(&ours(), bytes(body))).await
+        self.write("POST", object, requests(object).create(&params::post(), bytes(body))).await
     }
 
     pub(crate) async fn replace(&self, object: &ObjectRef, body: &Value) -> Result<(), ApiError> {
-        self.write("PUT", object, requests(object).replace(&segment(object), &ours(), bytes(body))).await
+        self.write("PUT", object, requests(object).replace(&segment(object), &params::post(), bytes(body)))
+            .await
     }
 
     /// Sets `metadata.managedFields` of the object at `resource_version`: a `replace` of the resourceVersion makes
@@ -153,9 +153,7 @@ impl Cluster {
             Ok(operations) => Patch::<()>::Json(operations),
             Err(error) => return Err(ApiError::new("PATCH", kube::Error::SerdeError(error))),
         };
-        let params =
-            PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        self.call("PATCH", object, requests(object).patch(&segment(object), &params, &patch)).await
+        self.call("PATCH", object, requests(object).patch(&segment(object), &params::patch(), &patch)).await
     }
 
     pub(crate) async fn delete(
@@ -166,11 +164,7 @@ impl Cluster {
     ) -> Result<(), ApiError> {
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
-            preconditions: Some(Preconditions {
-                uid: Some(uid.to_owned()),
-                resource_version: Some(resource_version.to_owned()),
-            }),
-            ..DeleteParams::default()
+            ..params::exactly(Some(uid.to_owned()), Some(resource_version.to_owned()))
         };
         self.write("DELETE", object, requests(object).delete(&segment(object), &params)).await
     }
@@ -222,10 +216,6 @@ fn segment(object: &ObjectRef) -> String {
 /// A value in a field selector: apimachinery fields.EscapeValue.
 fn selected(name: &str) -> String {
     name.replace('\\', r"\\").replace(',', r"\,").replace('=', r"\=")
-}
-
-fn ours() -> PostParams {
-    PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 fn bytes(body: &Value) -> Vec<u8> {

@@ -4,20 +4,17 @@ use std::time::Duration;
 
 use backout_model::{
     evidence::{self, Findings, Source, Wanted, stored},
-    names::{self, ReleaseKey},
+    names::ReleaseKey,
     protocol::Observed,
     release::{Order, Release},
     undo::pack::{self, Packed},
 };
 use backout_runtime::api::{Class, deadline};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::{DeleteParams, PostParams, Preconditions},
-};
+use kube::{Api, Resource as _, ResourceExt as _};
 use tokio::time::timeout;
 
-use crate::{context::Context, evidence::read};
+use crate::{context::Context, evidence::read, params};
 
 /// For everything: somebody waits.
 const ALL: Duration = Duration::from_secs(5);
@@ -62,19 +59,12 @@ async fn store(context: &Context, uid: &str, secret: &Secret) -> Result<String, 
         if stored::revision_of(&last.metadata, uid).is_none() {
             return Err(format!("Secret {name} is there already, and is something else"));
         }
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: last.metadata.uid,
-                resource_version: last.metadata.resource_version,
-            }),
-            ..DeleteParams::default()
-        };
+        let params = params::delete(last.metadata);
         match deadline(ALL, format!("DELETE Secret {name}"), secrets.delete(&name, &params)).await {
             Err(error) if !error.is(Class::NotFound) => return Err(error.message),
             _ => {}
         }
     }
-    let params = PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    let created = deadline(ALL, format!("POST Secret {name}"), secrets.create(&params, secret)).await;
+    let created = deadline(ALL, format!("POST Secret {name}"), secrets.create(&params::post(), secret)).await;
     created.map(|_| name).map_err(|error| error.message)
 }

@@ -16,12 +16,12 @@ use futures::{AsyncReadExt as _, StreamExt as _, future, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Resource as _, ResourceExt as _,
-    api::{DeleteParams, ListParams, LogParams, PostParams, Preconditions},
+    api::{ListParams, LogParams},
     core::Request,
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{context::Context, observe::PARALLEL, perform::entry};
+use crate::{context::Context, observe::PARALLEL, params, perform::entry};
 
 /// For everything.
 const ALL: Duration = Duration::from_secs(5);
@@ -178,9 +178,8 @@ async fn store(context: &Context, uid: &str, secret: &Secret, revision: u64) -> 
     let namespace = secret.metadata.namespace.clone().unwrap_or_default();
     let secrets: Api<Secret> = Api::namespaced(context.cluster.client(), &namespace);
     let name = secret.name_any();
-    let params = PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
     loop {
-        match deadline(ALL, "POST Secret", secrets.create(&params, secret)).await {
+        match deadline(ALL, "POST Secret", secrets.create(&params::post(), secret)).await {
             Ok(_) => return Ok(name),
             Err(error) if error.is(Class::AlreadyExists) => break,
             Err(error) if error.may_pass() => sleep(AGAIN).await,
@@ -204,15 +203,10 @@ async fn prune(context: &Context, key: &ReleaseKey, release: &Release, limit: us
     let mut stored: Vec<_> = metadata.filter_map(|it| Some((stored::revision_of(&it, uid)?, it))).collect();
     stored.sort_by_key(|(revision, _)| std::cmp::Reverse(*revision));
     for (_, metadata) in stored.into_iter().skip(limit) {
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: metadata.uid,
-                resource_version: metadata.resource_version,
-            }),
-            ..DeleteParams::default()
-        };
-        let name = metadata.name.unwrap_or_default();
-        match deadline(ALL, format!("DELETE Secret {name}"), secrets.delete(&name, &params)).await {
+        let name = metadata.name.clone().unwrap_or_default();
+        let params = params::delete(metadata);
+        let delete = secrets.delete(&name, &params);
+        match deadline(ALL, format!("DELETE Secret {name}"), delete).await {
             Err(error) if !error.is(Class::NotFound) && !error.is(Class::Conflict) => return Err(error),
             _ => {}
         }

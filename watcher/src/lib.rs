@@ -14,6 +14,7 @@ mod memory;
 mod metrics;
 mod observe;
 mod packs;
+mod params;
 mod perform;
 mod reconcile;
 mod records;

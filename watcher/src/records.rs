@@ -22,11 +22,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, PartialObjectMeta, Patch},
 };
 use tokio::sync::Semaphore;
 
-use crate::memory::Memory;
+use crate::{memory::Memory, params};
 
 /// A LIST of Secrets, metadata only: up to some thousands.
 const LIST: Duration = Duration::from_secs(30);
@@ -100,9 +100,7 @@ impl Log {
 
     /// Creates a Secret whose name tells its content: one that is there already is the same.
     pub(crate) async fn create(&self, secret: &Secret) -> Result<(), ApiError> {
-        let params =
-            PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match deadline(CALL, "POST undo record", self.secrets.create(&params, secret)).await {
+        match deadline(CALL, "POST undo record", self.secrets.create(&params::post(), secret)).await {
             Err(error) if !error.is(Class::AlreadyExists) => Err(error),
             _ => Ok(()),
         }
@@ -161,7 +159,8 @@ impl Log {
             let page = self.secrets.list_metadata(&params);
             let page = deadline(left, format!("LIST undo records of {key}"), page).await?;
             // All pages are of the position of the first one.
-            found.cut = page.metadata.resource_version.as_deref().and_then(Position::parse).unwrap_or_default();
+            found.cut =
+                page.metadata.resource_version.as_deref().and_then(Position::parse).unwrap_or_default();
             for head in &page.items {
                 match entry(head, key, &mut memory.first_seen, now) {
                     Ok(entry) if memory.is_dead(&entry.name) || is_of_another(&entry, uid) => {
@@ -256,23 +255,14 @@ impl Log {
             "resourceVersion": entry.resource_version,
             "annotations": {annotation: value, names::POSITION: entry.position.to_string()},
         }});
-        let params =
-            PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = Patch::Merge(&patch);
+        let (params, patch) = (params::patch(), Patch::Merge(&patch));
         let call = self.secrets.patch_metadata(entry.name.as_str(), &params, &patch);
         deadline(CALL, format!("PATCH undo record {}", entry.name), call).await.map(drop)
     }
 
     /// Deletes a record: the head first, so that a part of it is never taken for the whole.
     pub(crate) async fn collect(&self, spent: &Spent) -> Result<(), ApiError> {
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: None,
-                resource_version: Some(spent.resource_version.clone()),
-            }),
-            ..DeleteParams::default()
-        };
-        self.delete(&spent.name, &params).await?;
+        self.delete(&spent.name, &params::exactly(None, Some(spent.resource_version.clone()))).await?;
         for index in 0..spent.pieces {
             self.remove(&names::piece(&spent.name, index)).await?;
         }

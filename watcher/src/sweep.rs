@@ -17,14 +17,14 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{PartialObjectMeta, PostParams},
+    api::PartialObjectMeta,
     runtime::reflector::{ObjectRef, Store},
 };
 use tokio::sync::Notify;
 
 use crate::{
     context::Context,
-    packs,
+    packs, params,
     records::{self, Log, release_of},
 };
 
@@ -191,9 +191,8 @@ impl Sweep {
     async fn create(&self, key: &ReleaseKey) {
         let releases: Api<Release> = Api::namespaced(self.client.clone(), &key.namespace);
         let release = Release::new(key.name.as_str(), ReleaseSpec::default());
-        let params =
-            PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match deadline(CALL, format!("POST Release {key}"), releases.create(&params, &release)).await {
+        match deadline(CALL, format!("POST Release {key}"), releases.create(&params::post(), &release)).await
+        {
             Ok(_) => tracing::info!(release = %key, "first seen"),
             Err(error) if error.is(Class::AlreadyExists) => {}
             Err(error) => tracing::warn!(release = %key, %error, "the Release could not be created"),

@@ -203,7 +203,8 @@ fn a_generated_name_is_learnt_from_the_next_record() {
     create.header.object.key.name = String::new();
     let update = entry(2, Operation::Update, Some(("x", "7")), Some(name(1)));
     let groups = by_object(vec![create, update], &BTreeSet::new());
-    let found: Vec<_> = groups.iter().map(|((key, nameless), all)| (&*key.name, nameless, all.len())).collect();
+    let found: Vec<_> =
+        groups.iter().map(|((key, nameless), all)| (&*key.name, nameless, all.len())).collect();
     assert_eq!(found, [("c", &None, 2)]);
 }
 
