@@ -98,7 +98,7 @@ async fn the_evidence_has_the_last_lines_of_the_container_that_crashed_and_of_th
         assert_ne!(other, last, "two instances are the same one: {told:#?}");
     } else if before.is_some() {
         // The node keeps one instance that has ended.
-        assert!(told.notes.iter().any(|note| note.contains("could not be had")), "{told:#?}");
+        assert!(container.missing.iter().any(|it| it.contains("could not be had")), "{told:#?}");
     }
     assert!(told.events.iter().any(|event| event.reason == "BackOff"), "{told:#?}");
 }

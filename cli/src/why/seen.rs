@@ -3,7 +3,7 @@
 use backout_model::evidence::{Change, Condition, Container, Event, Evidence, Role};
 
 use super::section;
-use crate::changes;
+use crate::{changes, render};
 
 /// How much of each fits on a screen.
 const LOG: usize = 8;
@@ -14,7 +14,7 @@ const FIELDS: usize = 8;
 pub(super) fn tell(lines: &mut Vec<String>, evidence: &Evidence, all: bool, width: usize) {
     let limit = |limit: usize| if all { usize::MAX } else { limit };
     for container in evidence.containers.iter().take(limit(CONTAINERS)) {
-        tell_container(lines, container, limit(LOG));
+        tell_container(lines, container, limit(LOG), width);
     }
     more(lines, "containers", evidence.containers.len(), limit(CONTAINERS));
     let list = |total: usize| (limit(LIST).min(total), total);
@@ -28,13 +28,17 @@ pub(super) fn tell(lines: &mut Vec<String>, evidence: &Evidence, all: bool, widt
     section(lines, "Notes", evidence.notes.iter().cloned(), width);
 }
 
-fn tell_container(lines: &mut Vec<String>, container: &Container, limit: usize) {
+fn tell_container(lines: &mut Vec<String>, container: &Container, limit: usize, width: usize) {
     let role = match container.role {
         Role::Init => "Init container",
         Role::Sidecar => "Sidecar",
         Role::Main => "Container",
     };
-    let mut told = vec![format!("{} {}", container.state, container.reason).trim().to_owned()];
+    let after = if container.state == "running" { " again after" } else { "" };
+    let mut told = vec![match container.reason.as_str() {
+        "" => container.state.clone(),
+        reason => format!("{}{after} {reason}", container.state),
+    }];
     told.extend(container.exit_code.map(|code| format!("exit code {code}")));
     told.extend(container.signal.map(|signal| format!("signal {signal}")));
     if container.restarts > 0 {
@@ -45,6 +49,7 @@ fn tell_container(lines: &mut Vec<String>, container: &Container, limit: usize) 
     if !container.termination_message.is_empty() {
         lines.push(format!("  last word: {}", container.termination_message.trim()));
     }
+    lines.extend(container.missing.iter().flat_map(|it| render::wrapped(it, "  ", width)));
     for (title, log) in [
         ("its log ends with", &container.log),
         ("the log before its restart ends with", &container.previous_log),

@@ -57,8 +57,8 @@ async fn the_evidence_is_there_before_the_first_restore_and_tells_all_but_the_va
         "{told:#?}"
     );
     // There is no kubelet.
-    let says = format!("log of container web of pod {} could not be had", container.pod);
-    assert!(told.notes.iter().any(|note| note.contains(&says)), "{told:#?}");
+    assert!(container.missing.iter().all(|it| it.contains("could not be had: ")), "{told:#?}");
+    assert!(!container.missing.is_empty(), "{told:#?}");
     assert!(told.events.iter().all(|event| event.type_ == "Warning" && event.object.starts_with("Pod ")));
 
     let changed = |object: &str| {

@@ -96,6 +96,7 @@ impl Container {
         shorten(&mut self.message, LINE);
         shorten(&mut self.termination_message, MESSAGE);
         all_shorten(self.log.iter_mut().chain(&mut self.previous_log), LINE);
+        all_shorten(&mut self.missing, NOTE);
     }
 }
 

@@ -65,6 +65,7 @@ fn tell(container: &Reported<'_>, secrets: &Redactor) -> Container {
         restarts: container.restarts(),
         log: Vec::new(),
         previous_log: Vec::new(),
+        missing: Vec::new(),
     }
 }
 
@@ -74,7 +75,6 @@ pub(super) fn failing(
     wanted: &Wanted,
     found: &Findings,
     secrets: &Redactor,
-    notes: &mut Vec<String>,
 ) -> Vec<Container> {
     of_failing(&suspects.pods)
         .take(CONTAINERS)
@@ -83,26 +83,33 @@ pub(super) fn failing(
             if let Some(why) = secrets.withholds(container.pod.0) {
                 told.message.clear();
                 told.termination_message.clear();
-                notes.push(format!("what {} says is left out: {why}", log_name(&container)));
+                told.missing = vec![format!("what it says is left out: {why}")];
                 return told;
             }
+            let mut missing: Vec<(&LogOf, String)> = Vec::new();
             for log in wanted.logs.iter().filter(|log| log.is_of(&container)) {
                 match found.logs.get(log) {
                     Some(Ok(text)) if is_lost(text) => {
-                        notes.push(format!("{log} could not be had: {}", secrets.cut(text.trim_end())));
+                        missing.push((log, format!(": {}", secrets.cut(text.trim_end()))));
                     }
                     Some(Ok(text)) => *lines_of(&mut told, log) = last_lines(&secrets.cut(text)),
-                    Some(Err(why)) => notes.push(format!("{log} could not be had: {why}")),
-                    None => notes.push(format!("{log} could not be had in time")),
+                    Some(Err(why)) => missing.push((log, format!(": {}", secrets.whole(why)))),
+                    None => missing.push((log, " in time".to_owned())),
                 }
             }
+            told.missing = match &missing[..] {
+                [(_, why), (_, same)] if why == same => vec![format!("its logs could not be had{why}")],
+                each => {
+                    each.iter().map(|(log, why)| format!("{} could not be had{why}", of_it(log))).collect()
+                }
+            };
             told
         })
         .collect()
 }
 
-fn log_name(container: &Reported<'_>) -> String {
-    format!("container {} of pod {}", container.name(), path_of(container.pod.0))
+fn of_it(log: &LogOf) -> &'static str {
+    if log.previous { "its previous log" } else { "its log" }
 }
 
 fn lines_of<'a>(container: &'a mut Container, log: &LogOf) -> &'a mut Vec<String> {

@@ -59,7 +59,7 @@ pub struct Evidence {
     pub failure: Verdict,
     /// What the object to blame and others of the release say of themselves that is not as it should be.
     pub conditions: Vec<Condition>,
-    /// The containers that fail, the newest first.
+    /// The containers that fail, those that the verdict names first.
     pub containers: Vec<Container>,
     /// The warnings about the object to blame and what belongs to it, the newest first.
     pub events: Vec<Event>,
@@ -136,6 +136,9 @@ pub struct Container {
     /// The last lines of the instance before it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub previous_log: Vec<String>,
+    /// What could not be had of it, or was left out, and why, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// A warning.
@@ -213,7 +216,7 @@ pub fn evidence(key: &ReleaseKey, seen: &Observed, wanted: &Wanted, found: &Find
         decided_at: seen.status.decided_at.clone(),
         failure: verdict(&failure, &secrets),
         conditions: conditions(&suspects, &secrets),
-        containers: containers::failing(&suspects, wanted, found, &secrets, &mut notes),
+        containers: containers::failing(&suspects, wanted, found, &secrets),
         events: events::warnings(seen, &suspects, found, &secrets, &mut notes),
         changes: changes.tell(&secrets, &mut notes),
         notes: Vec::new(),

@@ -15,7 +15,8 @@ pub(super) struct Suspects<'a> {
     objects: Vec<(String, &'a Value)>,
     /// Whether it is known which of them is to blame.
     is_certain: bool,
-    /// Their pods that fail, those of the object to blame first and the newest of each first.
+    /// Their pods that fail: those of the object to blame first; of each object the one that the verdict names first, then
+    /// the newest.
     pub(super) pods: Vec<&'a Value>,
     /// How many more pods fail.
     pub(super) more: usize,
@@ -42,11 +43,14 @@ impl<'a> Suspects<'a> {
             .collect();
         let mut suspects = Self { objects, is_certain, pods: Vec::new(), more: 0, seen };
         let mut known = BTreeSet::new();
+        let verdict = seen.status.failure.as_ref().map_or("", |failure| &failure.message);
         for (_, object) in &suspects.objects {
             let mut failing: Vec<_> =
                 suspects.pods_of(object).into_iter().filter(|pod| is_failing(pod)).collect();
-            failing
-                .sort_by_key(|pod| (Reverse(Image(pod).meta("creationTimestamp")), Image(pod).meta("name")));
+            failing.sort_by_key(|pod| {
+                let name = Image(pod).meta("name").unwrap_or_default();
+                (!verdict.contains(name), Reverse(Image(pod).meta("creationTimestamp")), name)
+            });
             suspects.pods.extend(failing.into_iter().filter(|pod| known.insert(Image(pod).uid())));
         }
         suspects.more = suspects.pods.len().saturating_sub(PODS);

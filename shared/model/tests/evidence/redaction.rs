@@ -118,13 +118,11 @@ fn what_a_pod_says_is_left_out_if_a_secret_that_it_uses_could_not_be_read() {
             }
         }
         let told = scene.evidence();
-        assert!(
-            told.notes[0]
-                .starts_with("what container app of pod shop/p says is left out: it uses Secret shop/used"),
-            "{case}: {:?}",
-            told.notes
-        );
         let container = &told.containers[0];
+        assert!(
+            container.missing[0].starts_with("what it says is left out: it uses Secret shop/used"),
+            "{case}: {told:?}"
+        );
         assert_eq!((container.previous_log.len(), container.termination_message.as_str()), (0, ""), "{case}");
         assert_eq!((container.exit_code, container.reason.as_str()), (Some(3), "CrashLoopBackOff"));
     }

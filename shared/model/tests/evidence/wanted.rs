@@ -72,6 +72,16 @@ fn of_each_container_the_instances_are_asked_for_that_there_is_a_log_of() {
 }
 
 #[test]
+fn the_pod_that_the_verdict_names_comes_first() {
+    let mut scene = Scene::new();
+    scene.seen.pods.extend(["p-1", "p-2", "p-3"].map(|name| crashing(name, "", json!({}))));
+    scene.seen.status.failure.as_mut().unwrap().message = "container app of pod p-2 crashed".to_owned();
+    let told = scene.evidence();
+    let pods: Vec<_> = told.containers.iter().map(|it| it.pod.as_str()).collect();
+    assert_eq!(pods, ["shop/p-2", "shop/p-1", "shop/p-3"]);
+}
+
+#[test]
 fn the_newest_failing_pods_of_the_object_to_blame_come_first_and_only_so_many() {
     let mut scene = Scene::new();
     for number in 0..9 {
@@ -135,11 +145,11 @@ fn what_could_not_be_had_is_said() {
     scene.found.records.values_mut().for_each(|record| *record = Err("forbidden".to_owned()));
     scene.seen.blind = Some("LIST pods of back: timeout".to_owned());
     let told = scene.evidence();
+    assert_eq!(told.containers[0].missing, ["its previous log could not be had: no route to host"]);
     assert_eq!(
         told.notes,
         [
             "pods could not be listed: LIST pods of back: timeout",
-            "the previous log of container app of pod shop/p could not be had: no route to host",
             "the Events of shop could not be had in time",
             "not all that was changed in Deployment shop/web is shown: forbidden",
         ]
@@ -156,12 +166,10 @@ fn what_the_kubelet_says_of_a_log_that_it_has_no_more_is_not_shown_as_the_contai
     let told = scene.evidence();
     assert_eq!(told.containers[0].previous_log, Vec::<String>::new());
     assert_eq!(
-        told.notes,
-        [
-            "the previous log of container app of pod shop/p could not be had: unable to retrieve container logs \
-          for containerd://d35c4aad"
-        ]
+        told.containers[0].missing,
+        ["its previous log could not be had: unable to retrieve container logs for containerd://d35c4aad"]
     );
+    assert_eq!(told.notes, Vec::<String>::new());
 }
 
 #[test]
