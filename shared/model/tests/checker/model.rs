@@ -25,14 +25,15 @@ pub(crate) struct End {
     objects: Vec<Value>,
     records: usize,
     broken: Broken,
-    /// After which time it was decided.
-    decided_after: i64,
 }
+
+/// How it ends, and after which time it is decided.
+type Ending = (Arc<End>, i64);
 
 /// Everything that can happen, within the budget of the first states.
 pub(crate) struct Cluster {
     pub(crate) beginnings: Vec<State>,
-    ends: Mutex<HashMap<u64, Arc<End>>>,
+    ends: Mutex<HashMap<u64, Ending>>,
 }
 
 impl Cluster {
@@ -41,16 +42,16 @@ impl Cluster {
     }
 
     /// How it ends from here when nothing happens any more.
-    fn end(&self, state: &State) -> Arc<End> {
+    fn end(&self, state: &State) -> Ending {
         let mut state = state.clone();
         state.world.unreadable.clear();
         let mut path: Vec<(u64, i64)> = Vec::new();
-        let end = loop {
-            if let Some(end) = self.ends.lock().unwrap().get(&state.digest()) {
-                break end.clone();
+        let (end, mut after) = loop {
+            if let Some(ending) = self.ends.lock().unwrap().get(&state.digest()) {
+                break ending.clone();
             }
             if path.iter().any(|(digest, _)| *digest == state.digest()) {
-                break Arc::new(Self::endless(&state));
+                break (Arc::new(Self::endless(&state)), 0);
             }
             let (next, pause, rests) = state.alone();
             let is_under_way = |state: &State| {
@@ -58,18 +59,16 @@ impl Cluster {
             };
             path.push((state.digest(), if is_under_way(&next) { pause } else { 0 }));
             if rests {
-                break Arc::new(Self::at_rest(&next));
+                break (Arc::new(Self::at_rest(&next)), 0);
             }
             state = next;
         };
-        let mut after = end.decided_after;
         let mut ends = self.ends.lock().unwrap();
         for (digest, pause) in path.into_iter().rev() {
             after += pause;
-            let end = End { decided_after: after, ..end.copy() };
-            ends.insert(digest, Arc::new(end));
+            ends.insert(digest, (end.clone(), after));
         }
-        Arc::new(End { decided_after: after, ..end.copy() })
+        (end, after)
     }
 
     fn endless(state: &State) -> End {
@@ -95,21 +94,20 @@ impl Cluster {
             objects: objects.collect(),
             records: state.world.records(),
             broken,
-            decided_after: 0,
         }
     }
 
     /// What is broken in a state, or would be if nothing happened any more, wherever the watcher died.
     fn judge(&self, state: &State) -> Broken {
-        let end = self.end(state);
+        let (end, after) = self.end(state);
         let mut broken = end.broken.clone();
-        if end.decided_after > DECIDED_WITHIN {
-            broken.entry(7).or_insert_with(|| format!("it is decided after {} s", end.decided_after));
+        if after > DECIDED_WITHIN {
+            broken.entry(7).or_insert_with(|| format!("it is decided after {after} s"));
         }
         let is_like = |other: &End| {
             (other.outcome, &other.objects, other.records) == (end.outcome, &end.objects, end.records)
         };
-        let killed = (0..).map_while(|dies| Some((dies, self.end(&state.killed(dies)?))));
+        let killed = (0..).map_while(|dies| Some((dies, self.end(&state.killed(dies)?).0)));
         for (dies, other) in killed.take(8) {
             if !is_like(&other) {
                 let what =
@@ -128,12 +126,6 @@ impl Cluster {
     }
 }
 
-impl End {
-    fn copy(&self) -> Self {
-        Self { objects: self.objects.clone(), broken: self.broken.clone(), ..*self }
-    }
-}
-
 impl Model for Cluster {
     type State = State;
     type Action = Action;
@@ -143,6 +135,9 @@ impl Model for Cluster {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.depth == 0 {
+            return;
+        }
         let events = state.events();
         actions.extend(events.iter().copied().map(Action::Event));
         for after in [0, 6, 20] {

@@ -111,6 +111,8 @@ pub(crate) struct State {
     pub(crate) world: World,
     pub(crate) truth: Truth,
     pub(crate) budget: Budget,
+    /// So many steps are looked at from here; no part of the digest, for the first way to a state is the shortest.
+    pub(crate) depth: usize,
     digest: u64,
     /// What is broken here, or would be if nothing happened any more.
     pub(crate) judged: OnceLock<Broken>,
@@ -137,7 +139,7 @@ impl fmt::Debug for State {
 
 impl State {
     pub(crate) fn new(world: World, budget: Budget) -> Self {
-        Self { world, truth: Truth::default(), budget, digest: 0, judged: OnceLock::new() }.sealed()
+        Self { world, truth: Truth::default(), budget, depth: 0, digest: 0, judged: OnceLock::new() }.sealed()
     }
 
     /// The same, of which this is the truth.
@@ -197,6 +199,7 @@ impl State {
     /// The state after `action`; nothing if it cannot happen.
     pub(crate) fn after(&self, action: Action) -> Option<Self> {
         let mut state = self.clone();
+        state.depth = state.depth.saturating_sub(1);
         match action {
             Action::Event(event) => state.happen(event)?,
             Action::Look { after, dies, raced } => state.look(i64::from(after), dies, raced)?,
@@ -238,7 +241,11 @@ impl State {
                 }
                 truth.pending.push(Pending { record: record.name, admitted: world.now, after });
             }
-            Event::Commit(index) => truth.commit(world, index),
+            Event::Commit(index) => {
+                // With the time that has passed it may be too late for it.
+                truth.pending.get(index)?;
+                truth.commit(world, index);
+            }
             Event::Outside(index) => {
                 world.objects.get(&key("ConfigMap", OBJECTS[index]))?;
                 budget.outside -= 1;
