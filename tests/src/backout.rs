@@ -44,6 +44,8 @@ pub struct BackoutOptions {
     pub webhook_args: Vec<String>,
     /// Further arguments of the watcher.
     pub watcher_args: Vec<String>,
+    /// Whether a watcher works only while it holds the Lease. Without, several work side by side.
+    pub leader_elect: bool,
     /// What is added to the watcher's environment.
     pub watcher_env: Vec<(String, OsString)>,
     /// What both log, in the syntax of `RUST_LOG`.
@@ -65,6 +67,7 @@ impl Default for BackoutOptions {
         Self {
             webhook_args: Vec::new(),
             watcher_args: ["--soak", "10s"].map(str::to_owned).to_vec(),
+            leader_elect: false,
             watcher_env: Vec::new(),
             log: "info,kube=warn".to_owned(),
             manifests: binaries::workspace_root().join("manifests/base"),
@@ -270,6 +273,7 @@ async fn watcher(
     let spec = spec.env("BACKOUT_LOG", &options.log);
     let spec = options.watcher_env.iter().fold(spec, |spec, (variable, value)| spec.env(variable, value));
     let spec = spec.args(["--admin-listen", &admin.to_string(), "--namespace", NAMESPACE]);
+    let spec = spec.args([&format!("--leader-elect={}", options.leader_elect), "--identity", name]);
     Process::spawn(spec.args(&options.watcher_args))
 }
 

@@ -61,7 +61,9 @@ async fn play(args: Args) -> Result<(Cluster, Backout)> {
     let screen = Screen::default();
     let tell: &dyn Tell = if args.json { &Quiet } else { &screen };
     let cluster = Cluster::start(Options::default()).await?;
-    let backout = Backout::install(&cluster, BackoutOptions::default()).await?;
+    let backout =
+        Backout::install(&cluster, BackoutOptions { leader_elect: true, ..BackoutOptions::default() })
+            .await?;
     definitions(&cluster).await?;
     tell.title(&format!(
         "A Kubernetes cluster with Backout in it is up after {:.0} s.\n\

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use backout_model::{evidence::stored, names};
+use backout_model::{evidence::stored, lease, names};
 use serde_json::{Value, json};
 
 use crate::{
@@ -77,6 +77,8 @@ impl Court {
             ("", "secrets") if is_diff(write) => {}
             ("", "secrets") if self.is_evidence(write) => self.evidence(write),
             ("backout.dev", "releases") => self.release(write),
+            ("coordination.k8s.io", "leases")
+                if write.namespace == NAMESPACE && write.name == lease::NAME => {}
             ("", "pods") if self.is_aside(write) => {}
             ("" | "events.k8s.io", "events") => {}
             _ => self.restore(write),

@@ -10,6 +10,7 @@ mod faults {
     mod contention;
     mod control_plane;
     mod deployer;
+    mod failover;
     mod full;
     mod late;
     mod log;

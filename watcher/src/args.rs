@@ -7,7 +7,7 @@ use backout_model::{
     rollback::Options,
 };
 use backout_runtime::telemetry::LogFormat;
-use clap::Parser;
+use clap::{ArgAction, Parser};
 
 /// Judges the releases of opted-in namespaces, and undoes those that fail.
 #[derive(Clone, Debug, Parser)]
@@ -20,6 +20,14 @@ pub struct Args {
     /// The namespace of the undo records.
     #[arg(long, env = "BACKOUT_NAMESPACE", default_value = "backout-system")]
     pub namespace: String,
+
+    /// Work only while holding the Lease `backout-watcher`, so that one of several watchers works.
+    #[arg(long, env = "BACKOUT_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
+    pub leader_elect: bool,
+
+    /// Who this watcher is, as the Lease tells: another name for each that runs, the same one again after a restart.
+    #[arg(long, env = "BACKOUT_IDENTITY", default_value_t = host())]
+    pub identity: String,
 
     /// How many releases are worked on at the same time.
     #[arg(long, env = "BACKOUT_WORKERS", default_value_t = 16)]
@@ -60,6 +68,11 @@ pub struct Args {
     /// What is logged, in the syntax of `RUST_LOG`.
     #[arg(long, env = "BACKOUT_LOG", default_value = "info,kube=warn")]
     pub log: String,
+}
+
+/// The name of the pod: the kubelet makes it the host's.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 impl Args {

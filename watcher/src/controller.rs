@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use backout_model::{names, release::Release};
-use backout_runtime::{api::WATCH_SECONDS, readiness::Readiness};
+use backout_runtime::{
+    api::WATCH_SECONDS,
+    readiness::{Gate, Readiness},
+};
 use futures::{StreamExt as _, future};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
@@ -24,6 +27,7 @@ use crate::{
     cluster::Cluster,
     context::Context,
     events::Events,
+    leader::Leader,
     memory::Memories,
     metrics::Metrics,
     reconcile::{Error, reconcile},
@@ -45,6 +49,43 @@ pub(crate) async fn run(
     readiness: Readiness,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let context = Arc::new(Context {
+        cluster: Cluster::new(client.clone()),
+        log: Log::new(client.clone(), &args.namespace),
+        documents: Documents::new(Cluster::new(client.clone())),
+        events: Events::new(client.clone()),
+        metrics: metrics.clone(),
+        memories: Memories::default(),
+        policy: args.policy(),
+        options: args.options(),
+    });
+    let caches = Caches(["releases", "records", "namespaces"].map(|name| readiness.gate(name)));
+    let work = || work(args, &context, &caches, &stop);
+    let led = async {
+        if !args.leader_elect {
+            return work().await;
+        }
+        caches.rest();
+        let gate = readiness.gate("lease");
+        let mut leader = Leader::new(client, &args.namespace, &args.identity, gate, metrics.leader.clone());
+        leader.lead(&stop, work).await
+    };
+    tokio::select! {
+        outcome = led => outcome,
+        // Each watcher does: none can tell what was written while nobody watched.
+        () = capture::run(Arc::clone(&context), watches()) => {
+            Err(anyhow::anyhow!("the watch of admission configurations ended"))
+        }
+    }
+}
+
+async fn work(
+    args: &Args,
+    context: &Arc<Context>,
+    caches: &Caches,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let client = context.cluster.client();
     let (records, records_writer) = reflector::store();
     let (namespaces, namespaces_writer) = reflector::store();
     let new_record = Arc::new(Notify::new());
@@ -60,41 +101,29 @@ pub(crate) async fn run(
             }
             future::ready(())
         });
-
-    let log = Log::new(client.clone(), &args.namespace);
-    let context = Arc::new(Context {
-        cluster: Cluster::new(client.clone()),
-        log: log.clone(),
-        documents: Documents::new(Cluster::new(client.clone())),
-        events: Events::new(client.clone()),
-        metrics: metrics.clone(),
-        memories: Memories::default(),
-        policy: args.policy(),
-        options: args.options(),
-    });
     let controller = Controller::new(Api::<Meta<Release>>::all(client.clone()), watches());
     let releases = controller.store();
     let sweep = Sweep {
         client,
-        log,
+        log: context.log.clone(),
         records: records.clone(),
         releases: releases.clone(),
         namespaces: namespaces.clone(),
-        context: Arc::clone(&context),
+        context: Arc::clone(context),
     };
     let works = controller
         .with_config(controller::Config::default().concurrency(args.workers))
         .reconcile_on(records_changed)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .run(reconcile, error_policy, Arc::clone(&context))
+        .run(reconcile, error_policy, Arc::clone(context))
         .for_each(|_| future::ready(()));
 
+    let _at_rest_then = caches.fill();
     tokio::select! {
         () = works => Ok(()),
         () = namespaces_changed => Err(anyhow::anyhow!("the watch of namespaces ended")),
         () = sweep.run(new_record) => Ok(()),
-        () = capture::run(context, watches()) => Err(anyhow::anyhow!("the watch of admission configurations ended")),
-        () = report_ready(readiness, releases, records, namespaces) => Ok(()),
+        () = caches.report(releases, records, namespaces) => Ok(()),
     }
 }
 
@@ -139,26 +168,48 @@ fn error_policy(release: Arc<Meta<Release>>, error: &Error, context: Arc<Context
     Action::requeue(RETRY)
 }
 
-/// Opens the gates as the caches fill, then waits forever.
-async fn report_ready(
-    readiness: Readiness,
-    releases: Store<Meta<Release>>,
-    records: Store<Meta<Secret>>,
-    namespaces: Store<Meta<Namespace>>,
-) {
-    let gates = ["releases", "records", "namespaces"].map(|name| readiness.gate(name));
-    let [of_releases, of_records, of_namespaces] = gates;
-    let wait = |gate: backout_runtime::readiness::Gate, ready: bool| {
-        if ready {
-            gate.open();
-        } else {
-            gate.close("the watch ended");
-        }
-    };
-    tokio::join!(
-        async { wait(of_releases, releases.wait_until_ready().await.is_ok()) },
-        async { wait(of_records, records.wait_until_ready().await.is_ok()) },
-        async { wait(of_namespaces, namespaces.wait_until_ready().await.is_ok()) },
-    );
-    future::pending::<()>().await;
+/// The gates of what a watcher that works has to know first: releases, records, namespaces.
+struct Caches([Gate; 3]);
+
+impl Caches {
+    /// Closes them, until they are filled; opens them when the work ends, for who does not work needs none.
+    fn fill(&self) -> impl Drop {
+        self.0.iter().for_each(|gate| gate.close("not yet"));
+        AtRest(self)
+    }
+
+    fn rest(&self) {
+        self.0.iter().for_each(Gate::open);
+    }
+
+    /// Opens the gates as the caches fill, then waits forever.
+    async fn report(
+        &self,
+        releases: Store<Meta<Release>>,
+        records: Store<Meta<Secret>>,
+        namespaces: Store<Meta<Namespace>>,
+    ) {
+        let [of_releases, of_records, of_namespaces] = &self.0;
+        let wait = |gate: &Gate, ready: bool| {
+            if ready {
+                gate.open();
+            } else {
+                gate.close("the watch ended");
+            }
+        };
+        tokio::join!(
+            async { wait(of_releases, releases.wait_until_ready().await.is_ok()) },
+            async { wait(of_records, records.wait_until_ready().await.is_ok()) },
+            async { wait(of_namespaces, namespaces.wait_until_ready().await.is_ok()) },
+        );
+        future::pending::<()>().await;
+    }
+}
+
+struct AtRest<'a>(&'a Caches);
+
+impl Drop for AtRest<'_> {
+    fn drop(&mut self) {
+        self.0.rest();
+    }
 }

@@ -10,6 +10,7 @@ mod controller;
 mod diff;
 mod events;
 mod evidence;
+mod leader;
 mod memory;
 mod metrics;
 mod observe;

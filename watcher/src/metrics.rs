@@ -13,6 +13,8 @@ pub(crate) struct Metrics {
     pub(crate) verifications: IntCounterVec,
     /// Records collected, by outcome.
     pub(crate) collected: IntCounterVec,
+    /// 1 while this watcher works, 0 while another one does.
+    pub(crate) leader: IntGauge,
     /// What is kept of healthy revisions, in bytes, as of the last count.
     pub(crate) kept_bytes: IntGauge,
     /// Evidence that was gathered, by outcome.
@@ -37,7 +39,11 @@ impl Metrics {
         registry.register(Box::new(seconds.clone()))?;
         let kept = IntGauge::new("backout_history_bytes", "Size of what is kept of healthy revisions.")?;
         registry.register(Box::new(kept.clone()))?;
+        let leader =
+            IntGauge::new("backout_watcher_leader", "1 while this watcher works, 0 while another one does.")?;
+        registry.register(Box::new(leader.clone()))?;
         Ok(Self {
+            leader,
             kept_bytes: kept,
             phases: counter("backout_release_phases_total", "Phases that revisions entered.", &["phase"])?,
             restores: counter("backout_restores_total", "Restoring writes.", &["verb", "outcome"])?,
