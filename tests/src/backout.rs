@@ -23,6 +23,7 @@ use kube::{
 use tokio::runtime::Builder;
 
 use self::binaries::Binaries;
+pub(crate) use self::binaries::{forget_running_package, target_dir, workspace_root};
 pub use self::metrics::Metrics;
 use crate::{
     cluster::{Cluster, User, free_port},
@@ -70,7 +71,7 @@ impl Default for BackoutOptions {
             leader_elect: false,
             watcher_env: Vec::new(),
             log: "info,kube=warn".to_owned(),
-            manifests: binaries::workspace_root().join("manifests/base"),
+            manifests: workspace_root().join("manifests/base"),
             webhook_server: None,
             watcher_server: None,
             webhook_port: None,
@@ -140,7 +141,7 @@ impl Backout {
 
     /// Where the plugin, and what completes it, are found.
     pub fn path(&self) -> Result<PathBuf> {
-        let own = [self.binaries.plugins.clone(), binaries::workspace_root().join("cli")];
+        let own = [self.binaries.plugins.clone(), workspace_root().join("cli")];
         let system = env::var_os("PATH").unwrap_or_default();
         Ok(env::join_paths(own.into_iter().chain(env::split_paths(&system)))?.into())
     }

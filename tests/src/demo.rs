@@ -70,7 +70,7 @@ async fn play(args: Args) -> Result<(Cluster, Backout)> {
          The clients below are the real ones, and know nothing of Backout.",
         begin.elapsed().as_secs_f64()
     ));
-    let stage = Stage { cluster: &cluster, backout: &backout, tell, suffix: String::new() };
+    let stage = Stage { cluster: &cluster, backout: Some(&backout), tell, suffix: String::new() };
     let told = all(&stage, args.json).await;
     if let Err(error) = told {
         let logs = cluster.keep_for_inspection();

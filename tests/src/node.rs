@@ -17,6 +17,7 @@ mod image;
 mod leftovers;
 mod registry;
 mod requirements;
+mod services;
 mod settings;
 
 use std::{
@@ -29,10 +30,11 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::Api;
 
 use self::leftovers::Leftovers;
-pub use self::{leftovers::remains, registry::Registry, requirements::missing};
+pub use self::{leftovers::remains, registry::Registry, requirements::missing, services::Services};
 use crate::{
     cluster::{Cluster, User, is_usable},
     components::{Component, Components},
+    images::Image,
     process::{Process, Spec},
     wait::eventually,
 };
@@ -56,6 +58,11 @@ impl Node {
     /// Joins a node to a cluster that was started for one, and waits until pods can run there. Waits for another test's
     /// node to end first.
     pub async fn join(cluster: &Cluster) -> Result<Self> {
+        Self::join_with(cluster, &[]).await
+    }
+
+    /// The same with these images, besides [`IMAGE`].
+    pub async fn join_with(cluster: &Cluster, images: &[Image]) -> Result<Self> {
         let missing = missing();
         ensure!(missing.is_empty(), "a real node needs {}", missing.join(", "));
         let components = tokio::task::spawn_blocking(|| Components::build(&[Component::Kubelet]))
@@ -66,11 +73,15 @@ impl Node {
         let lock = cluster.dir().with_file_name("node.lock");
         let authority = cluster.authority().ca();
         let (alone, leftovers) = tokio::task::spawn_blocking({
-            let dir = dir.clone();
+            let (dir, images) = (dir.clone(), images.to_vec());
             move || {
                 fs::create_dir_all(&dir)?;
                 settings::write(&dir, &authority)?;
                 image::pack(&dir)?;
+                for image in &images {
+                    let name = image.archive.file_name().context("an archive has a name")?;
+                    fs::copy(&image.archive, dir.join("images").join(name))?;
+                }
                 leftovers::claim(&lock)
             }
         })

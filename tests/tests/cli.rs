@@ -40,7 +40,7 @@ async fn apply(home: &Home<'_>, image: &str, greeting: &str) {
 }
 
 async fn plugin(home: &Home<'_>, user: User<'_>, args: &[&str]) -> Output {
-    home.stage.backout.plugin(home.stage.cluster, user, &home.name, args).await.unwrap()
+    home.stage.backout().plugin(home.stage.cluster, user, &home.name, args).await.unwrap()
 }
 
 /// Alice, who administers the namespace.

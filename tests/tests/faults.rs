@@ -59,7 +59,7 @@ async fn prepare(cluster: &Cluster) -> Result<()> {
 }
 
 fn on<'a>(cluster: &'a Cluster, backout: &'a Backout) -> Stage<'a> {
-    Stage { cluster, backout, tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) }
+    Stage { cluster, backout: Some(backout), tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) }
 }
 
 /// Settings of a namespace, in the order of their values.

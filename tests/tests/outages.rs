@@ -29,5 +29,13 @@ async fn stage() -> (Stage<'static>, MutexGuard<'static, ()>) {
     }
     backout.wait_ready().await.unwrap();
     demo::definitions(cluster).await.unwrap();
-    (Stage { cluster, backout, tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) }, alone)
+    (
+        Stage {
+            cluster,
+            backout: Some(backout),
+            tell: &Quiet,
+            suffix: format!("-{:08x}", rand::random::<u32>()),
+        },
+        alone,
+    )
 }

@@ -24,7 +24,7 @@ async fn stage() -> Stage<'static> {
     let mut options = BackoutOptions::default();
     options.watcher_args.push("--restore-rbac".to_owned());
     let (cluster, backout) = Backout::shared_with(options).unwrap();
-    Stage { cluster, backout, tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) }
+    Stage { cluster, backout: Some(backout), tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) }
 }
 
 /// A namespace in which a revision is decided soon.

@@ -58,7 +58,7 @@ impl Arena {
     /// A stage with names of its own.
     fn stage(&self) -> Stage<'_> {
         let suffix = format!("-{:08x}", rand::random::<u32>());
-        Stage { cluster: self.cluster, backout: self.backout, tell: &Quiet, suffix }
+        Stage { cluster: self.cluster, backout: Some(self.backout), tell: &Quiet, suffix }
     }
 
     /// The server's own account: nothing was restored but in these namespaces.

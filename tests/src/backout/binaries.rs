@@ -41,7 +41,7 @@ impl Binaries {
 fn build_with_cargo() -> Result<PathBuf> {
     progress("building the webhook, the watcher and the plugin …\n");
     let profile_dir = profile_dir()?;
-    let target_dir = profile_dir.parent().context("a profile's folder lies in the target folder")?;
+    let target_dir = target_dir()?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = process::guarded(Path::new(&cargo), None)?;
     // With this package among them all dependencies have the features that they were built with before.
@@ -64,7 +64,7 @@ fn build_with_cargo() -> Result<PathBuf> {
 
 /// Cargo describes the running package in variables that build scripts watch: inherited, they would make each build
 /// of the one kind rebuild what the other kind has built.
-fn forget_running_package(command: &mut Command) {
+pub(crate) fn forget_running_package(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let foreign = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
         if name.to_str().is_some_and(|name| foreign.iter().any(|prefix| name.starts_with(prefix))) {
@@ -81,8 +81,14 @@ fn profile_dir() -> Result<PathBuf> {
     Ok(dir.to_owned())
 }
 
+/// The target folder of the build that the running executable is of.
+pub(crate) fn target_dir() -> Result<PathBuf> {
+    let profile_dir = profile_dir()?;
+    Ok(profile_dir.parent().context("a profile's folder lies in the target folder")?.to_owned())
+}
+
 /// Where the workspace was when this was compiled.
-pub(super) fn workspace_root() -> &'static Path {
+pub(crate) fn workspace_root() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package)
 }

@@ -275,7 +275,7 @@ fn port_taken(process: &Process) -> bool {
     process.exit().is_some() && process.log_tail(50).contains("address already in use")
 }
 
-const APISERVER_NAMES: &[&str] = &["localhost", "127.0.0.1", "::1", "kubernetes.default.svc"];
+const APISERVER_NAMES: &[&str] = &["localhost", "127.0.0.1", "::1", "10.0.0.1", "kubernetes.default.svc"];
 
 const FAKE_NODE: &str = "kwok.x-k8s.io/node";
 

@@ -17,7 +17,7 @@ use super::IMAGE;
 /// What holds the namespaces of a pod.
 pub(super) const PAUSE: &str = "local/pause:1";
 
-/// Writes `images.tar`, as `docker save` would.
+/// Writes `images/app.tar`, as `docker save` would.
 pub(super) fn pack(dir: &Path) -> Result<()> {
     let mut go = Command::new("go");
     go.args(["build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o"]).arg(dir.join("app"));
@@ -43,7 +43,8 @@ pub(super) fn pack(dir: &Path) -> Result<()> {
     let manifest = json!([{ "Config": "config.json", "RepoTags": [PAUSE, IMAGE], "Layers": ["layer.tar"] }]);
     fs::write(dir.join("config.json"), config.to_string())?;
     fs::write(dir.join("manifest.json"), manifest.to_string())?;
-    tar(dir, "images.tar", &["manifest.json", "config.json", "layer.tar"])
+    fs::create_dir_all(dir.join("images"))?;
+    tar(dir, "images/app.tar", &["manifest.json", "config.json", "layer.tar"])
 }
 
 fn tar(dir: &Path, archive: &str, files: &[&str]) -> Result<()> {

@@ -16,7 +16,9 @@ until ctr version >"$dir/ctr.out" 2>&1; do
   kill -0 "$containerd"
   sleep 0.2
 done
-ctr --namespace k8s.io images import --snapshotter native "$dir/images.tar"
+for image in "$dir"/images/*.tar; do
+  ctr --namespace k8s.io images import --snapshotter native "$image"
+done
 
 # Not in place of the shell, which has to bury the orphans.
 "$kubelet" --config "$dir/kubelet.json" --kubeconfig "$kubeconfig" --hostname-override "$name" --cert-dir "$dir/pki"

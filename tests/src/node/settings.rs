@@ -1,6 +1,6 @@
 //! The files by which containerd, the network of the pods and the kubelet are set up.
 
-use std::{fs, path::Path};
+use std::{fs, net::Ipv4Addr, path::Path};
 
 use anyhow::Result;
 use serde_json::json;
@@ -11,8 +11,11 @@ use crate::cluster::free_port;
 /// The address of the bridge, and with it the pods' network.
 pub(super) const GATEWAY: &str = "10.199.44.1/24";
 
+/// The same without its network.
+pub(super) const GATEWAY_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 199, 44, 1);
+
 /// The pods' network.
-const SUBNET: &str = "10.199.44.0/24";
+pub(super) const SUBNET: &str = "10.199.44.0/24";
 
 pub(super) fn write(dir: &Path, authority: &Path) -> Result<()> {
     let networks = dir.join("networks");
@@ -22,7 +25,9 @@ pub(super) fn write(dir: &Path, authority: &Path) -> Result<()> {
         "bridge": leftovers::BRIDGE,
         "isGateway": false,
         "ipMasq": false,
-        "ipam": { "type": "host-local", "ranges": [[{ "subnet": SUBNET }]] },
+        "ipam": { "type": "host-local", "ranges": [[{ "subnet": SUBNET }]],
+            // To Services, which are addresses of no network.
+            "routes": [{ "dst": "0.0.0.0/0" }] },
     }]});
     fs::write(networks.join("node.conflist"), network.to_string())?;
     fs::write(dir.join("containerd.toml"), containerd(&networks))?;

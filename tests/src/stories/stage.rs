@@ -24,8 +24,8 @@ use crate::{Backout, Cluster, Output, User, demo};
 pub struct Stage<'a> {
     /// The cluster.
     pub cluster: &'a Cluster,
-    /// Backout in it.
-    pub backout: &'a Backout,
+    /// The processes of Backout; none where it runs in pods.
+    pub backout: Option<&'a Backout>,
     /// Who is told.
     pub tell: &'a dyn Tell,
     /// Makes the namespaces' names unique where stories are played more than once.
@@ -50,11 +50,25 @@ impl Stage<'static> {
         static DEFINED: OnceCell<()> = OnceCell::const_new();
         let (cluster, backout) = Backout::shared()?;
         DEFINED.get_or_try_init(|| demo::definitions(cluster)).await?;
-        Ok(Self { cluster, backout, tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) })
+        Ok(Self {
+            cluster,
+            backout: Some(backout),
+            tell: &Quiet,
+            suffix: format!("-{:08x}", rand::random::<u32>()),
+        })
     }
 }
 
 impl<'a> Stage<'a> {
+    /// The processes of Backout.
+    ///
+    /// # Panics
+    /// Where it runs in pods.
+    #[expect(clippy::expect_used, reason = "whoever asks has set the stage")]
+    pub fn backout(&self) -> &'a Backout {
+        self.backout.expect("Backout runs as processes here")
+    }
+
     /// A namespace that opted in.
     pub async fn home(&'a self, name: &str) -> Result<Home<'a>> {
         let home = self.bystander(name).await?;

@@ -151,7 +151,7 @@ async fn what_is_not_there_is_told_with_what_to_do() {
 async fn what_is_typed_is_completed_by_commands_flags_and_releases() {
     let stage = stage().await;
     let home = home(&stage, "tab", "Rollback").await;
-    let path = stage.backout.path().unwrap();
+    let path = stage.backout().path().unwrap();
     // As the shell's completion calls kubectl, which then calls the plugin's.
     let complete = async |words: &[&str]| {
         let kubectl = stage.cluster.kubectl().user(User::Named("alice")).env("PATH", &path);

@@ -119,7 +119,7 @@ impl Arena {
     /// A stage with names of its own.
     pub(crate) fn stage(&self) -> Stage<'_> {
         let suffix = format!("-{:08x}", rand::random::<u32>());
-        Stage { cluster: self.cluster, backout: self.backout, tell: &Quiet, suffix }
+        Stage { cluster: self.cluster, backout: Some(self.backout), tell: &Quiet, suffix }
     }
 }
 

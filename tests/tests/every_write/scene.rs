@@ -44,7 +44,12 @@ pub(super) async fn stage() -> &'static Stage<'static> {
     let set = async || -> Result<Stage<'static>> {
         let (cluster, backout) = Backout::shared()?;
         demo::definitions(cluster).await?;
-        Ok(Stage { cluster, backout, tell: &Quiet, suffix: format!("-{:08x}", rand::random::<u32>()) })
+        Ok(Stage {
+            cluster,
+            backout: Some(backout),
+            tell: &Quiet,
+            suffix: format!("-{:08x}", rand::random::<u32>()),
+        })
     };
     STAGE.get_or_try_init(set).await.unwrap()
 }

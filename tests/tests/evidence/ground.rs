@@ -59,7 +59,7 @@ async fn prepare() -> Result<Ground> {
     demo::definitions(cluster).await?;
     cluster.kubectl().stdin(RIGHTS).run(&["apply", "-f", "-"]).await?.success()?;
     let suffix = format!("-{:08x}", rand::random::<u32>());
-    let ground = Ground { stage: Stage { cluster, backout, tell: &Quiet, suffix }, rules };
+    let ground = Ground { stage: Stage { cluster, backout: Some(backout), tell: &Quiet, suffix }, rules };
     eventually("the watcher has fewer rights", PATIENCE, async || {
         Ok((!ground.may("default", "create", "secrets").await?).then_some(()))
     })

@@ -77,7 +77,7 @@ async fn a_watcher_killed_while_it_stores_the_evidence_leaves_it_to_the_next_one
     for (name, is_stored) in [("before", false), ("between", true)] {
         let home = ground.home(name).await;
         let _alone = LIVES.write().await;
-        let watcher = ground.stage.backout.watcher();
+        let watcher = ground.stage.backout().watcher();
         let mut kills = 0;
         ground.rule(&home, move |call| {
             if call.kind() != "create secrets" || kills > 0 {
@@ -94,6 +94,6 @@ async fn a_watcher_killed_while_it_stores_the_evidence_leaves_it_to_the_next_one
         let (secret, told) = evidence(&home, &status).await;
         assert_eq!(told.changes.len(), 3, "{told:#?}");
         assert_eq!(audited(&home).await, [secret.metadata.name.unwrap()], "{}", kept(&home));
-        ground.stage.backout.wait_ready().await.unwrap();
+        ground.stage.backout().wait_ready().await.unwrap();
     }
 }

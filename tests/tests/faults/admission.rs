@@ -175,7 +175,7 @@ async fn a_webhook_with_an_expired_certificate_is_told_of_and_gets_no_write_thro
     let stage = stage().await;
     let names = ["127.0.0.1", "localhost"];
     let expired = stage.cluster.authority().expired_server("expired", &names).unwrap();
-    let webhook = format!("https://127.0.0.1:{}", stage.backout.webhook_port());
+    let webhook = format!("https://127.0.0.1:{}", stage.backout().webhook_port());
     let (good, bad) =
         tokio::join!(through_proxy(&stage), Proxy::with_certificate(stage.cluster, &webhook, &expired));
     let bad = bad.unwrap();
@@ -231,8 +231,8 @@ async fn a_webhook_that_is_behind_writes_old_hints_and_the_release_ends_right() 
     let gate = Gate::closed();
     let held = gate.clone();
     behind.rule(move |call| if call.is_watch() { Fate::Tap(Tap::held(&held)) } else { Fate::Pass });
-    let options = BackoutOptions { webhook_server: Some(behind.url()), ..stage.backout.options().clone() };
-    let (_old, port) = stage.backout.webhook_like(stage.cluster, "webhook-behind", &options).await.unwrap();
+    let options = BackoutOptions { webhook_server: Some(behind.url()), ..stage.backout().options().clone() };
+    let (_old, port) = stage.backout().webhook_like(stage.cluster, "webhook-behind", &options).await.unwrap();
     let old = Proxy::start(stage.cluster, &format!("https://127.0.0.1:{port}")).await.unwrap();
     let new = through_proxy(&stage).await;
     let ways = [(&new, "request.name.matches('.*[02468]$')"), (&old, "!request.name.matches('.*[02468]$')")];
@@ -274,7 +274,7 @@ async fn a_webhook_that_is_behind_writes_old_hints_and_the_release_ends_right() 
 
 /// A proxy to the webhook that is installed.
 async fn through_proxy(stage: &system_tests::stories::Stage<'_>) -> Proxy {
-    let webhook = format!("https://127.0.0.1:{}", stage.backout.webhook_port());
+    let webhook = format!("https://127.0.0.1:{}", stage.backout().webhook_port());
     Proxy::start(stage.cluster, &webhook).await.unwrap()
 }
 

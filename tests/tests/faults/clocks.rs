@@ -75,10 +75,10 @@ async fn judged_with(skews: &[i64]) {
 async fn watcher(stage: &Stage<'static>, skew: i64) -> Process {
     let options = BackoutOptions {
         watcher_env: skew::environment(stage.cluster, skew).unwrap(),
-        ..stage.backout.options().clone()
+        ..stage.backout().options().clone()
     };
     let name = format!("watcher-{skew}");
-    let (watcher, _) = stage.backout.watcher_like(stage.cluster, &name, &options).await.unwrap();
+    let (watcher, _) = stage.backout().watcher_like(stage.cluster, &name, &options).await.unwrap();
     watcher
 }
 

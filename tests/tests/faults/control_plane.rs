@@ -80,7 +80,7 @@ async fn half_a_minute_without_an_api_server_stops_the_clocks_and_nothing_else()
     let befores = tokio::join!(healthy(&progressing, 3), healthy(&soaking, 3), healthy(&rolling, MAPS));
     ends(&shop, 1, Phase::Healthy).await;
     let before_shop = Snapshot::take(&shop).await.unwrap();
-    let (webhook, watcher) = (stage.backout.webhook(), stage.backout.watcher());
+    let (webhook, watcher) = (stage.backout().webhook(), stage.backout().watcher());
     let pids = (webhook.pid(), watcher.pid());
 
     set(&soaking, &[("soak", "10m")]).await;
@@ -187,7 +187,7 @@ async fn a_database_killed_amid_writes_and_a_rollback_loses_no_write_and_no_reco
 #[tokio::test]
 async fn an_api_server_killed_between_the_webhooks_answer_and_the_commit_leaves_no_hole_in_the_log() {
     let (stage, _alone) = stage().await;
-    let webhook = format!("https://127.0.0.1:{}", stage.backout.webhook_port());
+    let webhook = format!("https://127.0.0.1:{}", stage.backout().webhook_port());
     let proxy = Proxy::start(stage.cluster, &webhook).await.unwrap();
     let answered = home_through(&stage, "answered", &[(&proxy, "true")], 30).await;
     let home = stage.home("written").await.unwrap();

@@ -56,12 +56,12 @@ async fn pair() -> Pair {
 
 impl Pair {
     fn processes(&self) -> [&'static Process; 2] {
-        [self.stage.backout.watcher(), &self.second.0]
+        [self.stage.backout().watcher(), &self.second.0]
     }
 
     /// What each says of itself; nothing where it does not answer.
     async fn leads(&self) -> [Option<bool>; 2] {
-        let first = says(self.stage.backout.watcher_metrics());
+        let first = says(self.stage.backout().watcher_metrics());
         let (first, second) = tokio::join!(first, says(backout::scrape_metrics(self.second.1)));
         [first, second]
     }

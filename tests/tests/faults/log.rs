@@ -43,7 +43,7 @@ async fn thousands_of_records_are_kept_while_they_are_needed_and_lead_back_to_th
     is_as_before(&home, &before, &[]).await;
     is_collected(&home).await;
     println!("{writes} records: collected within {:.0} s", rolled.elapsed().as_secs_f64());
-    has_room(stage.backout.watcher());
+    has_room(stage.backout().watcher());
     is_clean(&home).await;
 }
 
@@ -59,7 +59,7 @@ async fn thousands_of_records_of_a_healthy_release_are_collected() {
     let committed = Instant::now();
     is_collected(&home).await;
     println!("{writes} records: collected within {:.0} s", committed.elapsed().as_secs_f64());
-    has_room(stage.backout.watcher());
+    has_room(stage.backout().watcher());
     is_clean(&home).await;
 }
 

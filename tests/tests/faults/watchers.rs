@@ -74,7 +74,7 @@ async fn a_watcher_that_wakes_up_after_a_minute_in_the_middle_of_a_rollback_writ
     deployer.web("missing").await.unwrap();
     deployer.maps(MAPS, "second").await.unwrap();
     first_is_back(&home).await;
-    let watcher = stage.backout.watcher();
+    let watcher = stage.backout().watcher();
     watcher.pause().unwrap();
     let resume = Instant::now() + Duration::from_mins(1);
     let end = ends(&home, 2, Phase::RolledBack).await;

@@ -66,7 +66,7 @@ impl<'a> Scene<'a> {
             home.kubectl(&args).await?.success().map(Some)
         })
         .await?;
-        let client = stage.backout.admission_client(&stage.cluster.authority().ca())?;
+        let client = stage.backout().admission_client(&stage.cluster.authority().ca())?;
         let mut scene = Self { home, before: Snapshot::default(), revision: 0, client, objects };
         // Both releases: of the last of them the cluster hears a little later.
         scene.log_is_empty().await?;

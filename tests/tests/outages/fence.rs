@@ -24,14 +24,14 @@ async fn a_fence_refuses_the_client_it_is_up_against_until_its_next_transaction_
     };
     let up = eventually("the fence is up", PATIENCE, fence).await.unwrap();
     assert_eq!((up.revision, up.user.as_str()), (2, "alice"));
-    for process in [stage.backout.watcher(), stage.backout.webhook()] {
+    for process in [stage.backout().watcher(), stage.backout().webhook()] {
         process.kill9().await.unwrap();
     }
     assert_eq!(fence().await.unwrap(), Some(up.clone()));
-    for process in [stage.backout.webhook(), stage.backout.watcher()] {
+    for process in [stage.backout().webhook(), stage.backout().watcher()] {
         process.restart().await.unwrap();
     }
-    stage.backout.wait_ready().await.unwrap();
+    stage.backout().wait_ready().await.unwrap();
     let end = home.end_of("web", 2, PATIENCE).await.unwrap().status.unwrap();
     assert_eq!((end.phase, end.fence.as_ref()), (Some(Phase::RolledBack), Some(&up)), "{end:#?}");
     // Helm may still wait, or has been refused by now: by the fence, or because the webhook was down.

@@ -18,11 +18,11 @@ async fn a_release_that_was_deleted_is_forgotten_by_a_new_watcher_too() {
     assert_eq!(held.phase, Some(Phase::Held), "{held:#?}");
     let before = Snapshot::take(&home).await.unwrap();
 
-    stage.backout.watcher().kill9().await.unwrap();
+    stage.backout().watcher().kill9().await.unwrap();
     home.kubectl(&["delete", "release", &home.name]).await.unwrap().success().unwrap();
     home.admin(&["annotate", "namespace", &home.name, "backout.dev/on-install-failure-"]).await.unwrap();
-    stage.backout.watcher().restart().await.unwrap();
-    stage.backout.wait_ready().await.unwrap();
+    stage.backout().watcher().restart().await.unwrap();
+    stage.backout().wait_ready().await.unwrap();
     // Longer than a revision that was taken up again would need to fail and be taken down.
     sleep(Duration::from_secs(25)).await;
     let releases = home.admin(&["get", "releases", "-o", "name"]).await.unwrap().success().unwrap();

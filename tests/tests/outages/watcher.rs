@@ -157,7 +157,7 @@ impl Kills<'_> {
     }
 
     async fn kill(&mut self, why: &str, phases: &BTreeMap<&str, usize>) -> Result<()> {
-        let watcher = self.stage.backout.watcher();
+        let watcher = self.stage.backout().watcher();
         watcher.restart().await.context("the watcher does not start again")?;
         self.log.push(format!("{:5.1} s: killed {why}, {phases:?}", self.begin.elapsed().as_secs_f64()));
         Ok(())

@@ -31,7 +31,7 @@ async fn a_dead_webhook_stops_deployers_in_atomic_namespaces_and_nobody_else() {
     let records = record_names(&home).await;
     assert_eq!(records.len(), 3, "one each for Deployment, ConfigMap and RoleBinding");
 
-    stage.backout.webhook().kill9().await.unwrap();
+    stage.backout().webhook().kill9().await.unwrap();
     deployers_are_refused(&home).await;
     dry_runs_and_policy_go_on(&home).await;
     other_namespaces_go_on(&bystander).await;
@@ -39,8 +39,8 @@ async fn a_dead_webhook_stops_deployers_in_atomic_namespaces_and_nobody_else() {
     applications_go_on(&home).await;
     assert_eq!(record_names(&home).await, records);
 
-    stage.backout.webhook().restart().await.unwrap();
-    stage.backout.wait_ready().await.unwrap();
+    stage.backout().webhook().restart().await.unwrap();
+    stage.backout().wait_ready().await.unwrap();
     ok(&home, &["create", "configmap", "afterwards"]).await;
     let found = home.admin(&["get", "configmap", "afterwards", "-o", "json"]).await.unwrap().stdout;
     let found: ConfigMap = serde_json::from_str(&found).unwrap();

@@ -66,7 +66,12 @@ impl Arena {
     }
 
     pub(crate) fn stage(&self) -> Stage<'_> {
-        Stage { cluster: &self.cluster, backout: &self.backout, tell: &Quiet, suffix: self.suffix.clone() }
+        Stage {
+            cluster: &self.cluster,
+            backout: Some(&self.backout),
+            tell: &Quiet,
+            suffix: self.suffix.clone(),
+        }
     }
 }
 

@@ -1,0 +1,104 @@
+//! The images of Backout, as users install them: static programs, and nothing else.
+
+use std::{
+    env,
+    env::consts::ARCH,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    backout::{forget_running_package, target_dir, workspace_root},
+    components::progress,
+    process,
+};
+
+/// The programs; each has an image of its own.
+pub const PROGRAMS: [&str; 2] = ["backout-webhook", "backout-watcher"];
+
+/// An image in a file, as `docker save` writes it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Such as `backout-webhook:0.1.0`.
+    pub name: String,
+    /// The file.
+    pub archive: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What is missing on this machine, a phrase each.
+pub fn missing() -> Vec<String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let is_there = env::split_paths(&path).any(|dir| dir.join("buildah").is_file());
+    if is_there { Vec::new() } else { vec!["the command buildah (Debian: buildah)".to_owned()] }
+}
+
+/// Builds the programs, then the images, into `out`. Blocks, for minutes the first time.
+pub fn build(out: &Path) -> Result<Vec<Image>> {
+    let programs = static_programs()?;
+    fs::create_dir_all(out)?;
+    // Not every machine can mount overlays, or has the files that buildah is set up by.
+    let policy = out.join("policy.json");
+    fs::write(&policy, r#"{"default": [{"type": "insecureAcceptAnything"}]}"#)?;
+    let storage = out.join("storage");
+    let buildah = |args: &[&str]| {
+        let mut buildah = Command::new("buildah");
+        buildah.arg("--storage-driver=vfs").arg("--root").arg(storage.join("root"));
+        buildah.arg("--runroot").arg(storage.join("run")).args(args).arg("--signature-policy").arg(&policy);
+        buildah
+    };
+    let images = PROGRAMS.map(|program| {
+        let name = format!("{program}:{}", env!("CARGO_PKG_VERSION"));
+        let archive = out.join(format!("{program}.tar"));
+        let stage = program.trim_start_matches("backout-");
+        let build = ["build", "--isolation=chroot", "--target", stage, "--tag", &name];
+        run(buildah(&build).arg("--file").arg(workspace_root().join("Dockerfile")).arg(&programs))?;
+        // It refuses to write into an archive that is there.
+        if archive.exists() {
+            fs::remove_file(&archive)?;
+        }
+        let target = format!("docker-archive:{}:{name}", archive.display());
+        run(buildah(&["push"]).args([&name, &target]))?;
+        let size = fs::metadata(&archive)?.len();
+        Ok(Image { name, archive, size })
+    });
+    images.into_iter().collect()
+}
+
+/// The folder of the programs, linked with all that they need.
+fn static_programs() -> Result<PathBuf> {
+    progress("building static programs, for minutes the first time …\n");
+    let triple = format!("{ARCH}-unknown-linux-gnu");
+    let target_dir = target_dir()?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = process::guarded(Path::new(&cargo), None)?;
+    command.args(["build", "--quiet", "--release", "--locked", "--target", &triple]);
+    for program in PROGRAMS {
+        command.args(["--package", program]);
+    }
+    command.arg("--target-dir").arg(&target_dir).current_dir(workspace_root());
+    command.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    forget_running_package(&mut command);
+    let mut child = command.spawn()?;
+    let _kept_open_while_we_live = child.stdin.take();
+    let status = child.wait()?;
+    ensure!(status.success(), "building static programs failed ({status}), see above");
+    // A context of its own: all that is in it is sent along.
+    let (built, context) = (target_dir.join(triple).join("release"), target_dir.join("images"));
+    fs::create_dir_all(&context)?;
+    for program in PROGRAMS {
+        let (from, to) = (built.join(program), context.join(program));
+        fs::copy(&from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    Ok(context)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().context("cannot run buildah")?;
+    ensure!(output.status.success(), "buildah failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
