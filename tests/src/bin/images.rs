@@ -21,8 +21,7 @@ fn main() -> ExitCode {
     match images::build(&Args::parse().out) {
         Ok(images) => {
             for image in images {
-                let mebibytes = image.size as f64 / f64::from(1 << 20);
-                println!("{} {mebibytes:.1} MiB {}", image.name, image.archive.display());
+                println!("{} {} KiB {}", image.name, image.size >> 10, image.archive.display());
             }
             ExitCode::SUCCESS
         }

@@ -1,0 +1,142 @@
+//! The cluster with Backout in pods, or why there is none.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Component, Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use system_tests::{
+    Cluster, Node, Options, User, backout, demo, eventually, images,
+    node::{self, Services},
+    stories::{Quiet, Stage},
+};
+
+/// Keeps what is no part of Backout off the real node, where no simulated image runs.
+const TAINT: &str = "tests.backout.dev/real";
+
+/// Everything that a story needs. Dropped in this order.
+pub(crate) struct Ground {
+    _services: Services,
+    _node: Node,
+    cluster: Cluster,
+}
+
+impl Ground {
+    /// None, and a loud word why, where the machine lacks what that takes.
+    pub(crate) async fn start() -> Option<Self> {
+        let missing = [node::missing(), images::missing()].concat();
+        if !missing.is_empty() {
+            let why = missing.join(", ");
+            // To where it is seen although nothing failed.
+            let _ = writeln!(
+                std::io::stderr(),
+                "\n*** SKIPPED: BACKOUT WAS NOT TRIED IN PODS ***\nThis machine lacks {why}.\nOn Debian, as root: \
+                 apt-get install buildah containerd runc containernetworking-plugins iproute2 iptables\n"
+            );
+            return None;
+        }
+        Some(Self::build().await.unwrap_or_else(|error| panic!("{error:#}")))
+    }
+
+    pub(crate) fn stage(&self) -> Stage<'_> {
+        Stage { cluster: &self.cluster, backout: None, tell: &Quiet, suffix: String::new() }
+    }
+
+    /// Where everything is to be read.
+    pub(crate) fn kept(&self) -> String {
+        self.cluster.keep_for_inspection()
+    }
+
+    async fn build() -> Result<Self> {
+        let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("images");
+        let images = tokio::task::spawn_blocking(move || images::build(&out)).await??;
+        for image in &images {
+            println!("{}: {} KiB", image.name, image.size >> 10);
+        }
+        let cluster = Cluster::start(Options { real_node: true, ..Options::default() }).await?;
+        let node = Node::join_with(&cluster, &images).await?;
+        let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(cluster.client(User::Admin).await?);
+        let taint = json!({"spec": {"taints": [{"key": TAINT, "effect": "NoSchedule"}]}});
+        nodes.patch(node::NAME, &PatchParams::default(), &Patch::Merge(&taint)).await?;
+        let services = Services::start(&cluster).await?;
+        let ground = Self { _services: services, _node: node, cluster };
+        let installed = ground.install().await;
+        installed.map_err(|error| error.context(ground.kept()))?;
+        Ok(ground)
+    }
+
+    /// As the README says it, but for where the pods run, and how long a release has to stay ready.
+    async fn install(&self) -> Result<()> {
+        let kustomization = self.kustomization("base")?;
+        self.admin(&["apply", "-k", &kustomization]).await?;
+        for deployment in images::PROGRAMS {
+            let name = format!("deployment/{deployment}");
+            let status = ["-n", backout::NAMESPACE, "rollout", "status", &name, "--timeout=3m"];
+            self.admin(&status).await?;
+        }
+        demo::definitions(&self.cluster).await?;
+        self.is_called().await
+    }
+
+    async fn admin(&self, args: &[&str]) -> Result<String> {
+        Ok(self.cluster.kubectl().run(args).await?.success()?.stdout)
+    }
+
+    /// A kustomization of what is in `manifests`, for this cluster.
+    fn kustomization(&self, of: &str) -> Result<String> {
+        let dir = self.cluster.dir().join("install");
+        fs::create_dir_all(&dir)?;
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests").join(of).canonicalize()?;
+        let to_root = dir.components().filter(|part| matches!(part, Component::Normal(_))).map(|_| "..");
+        let from_root = manifests.strip_prefix("/").context("it is an absolute path")?;
+        let base: PathBuf = to_root.map(PathBuf::from).chain([from_root.to_owned()]).collect();
+        let here = json!([
+            {"op": "add", "path": "/spec/template/spec/nodeSelector", "value": {"kubernetes.io/hostname": node::NAME}},
+            {"op": "add", "path": "/spec/template/spec/tolerations", "value": [{"key": TAINT, "operator": "Exists"}]},
+        ]);
+        let soak =
+            json!([{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--soak=10s"}]);
+        let kustomization = json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [base],
+            "patches": [
+                {"target": {"kind": "Deployment"}, "patch": here.to_string()},
+                {"target": {"kind": "Deployment", "name": "backout-watcher"}, "patch": soak.to_string()},
+            ],
+        });
+        fs::write(dir.join("kustomization.yaml"), kustomization.to_string())?;
+        dir.to_str().map(str::to_owned).context("a path that is no text")
+    }
+
+    /// Waits until the API server has read the new webhook configuration.
+    async fn is_called(&self) -> Result<()> {
+        let client = self.cluster.client(User::Admin).await?;
+        let labels = [("backout.dev/atomic".to_owned(), "enabled".to_owned())];
+        let probe = Namespace {
+            metadata: ObjectMeta {
+                name: Some("probe".to_owned()),
+                labels: Some(labels.into()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        Api::all(client.clone()).create(&PostParams::default(), &probe).await?;
+        let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(client, "probe");
+        let map = serde_json::from_value(json!({"metadata": {"generateName": "probe-"}}))?;
+        eventually("the API server calls the webhook", std::time::Duration::from_mins(1), async || {
+            let created = maps.create(&PostParams::default(), &map).await?;
+            let labels = created.metadata.labels.unwrap_or_default();
+            Ok(labels.contains_key("backout.dev/undo").then_some(()))
+        })
+        .await
+    }
+}
