@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Args, capture,
+    certificates::Certificates,
     cluster::Cluster,
     context::Context,
     events::Events,
@@ -74,6 +75,19 @@ pub(crate) async fn run(
     });
     let controller = Controller::new(Api::<Meta<Release>>::all(client.clone()), watches());
     let releases = controller.store();
+    let certificates = args.manage_certificates.then(|| Certificates {
+        client: client.clone(),
+        names: args.certificates.names(&args.namespace),
+        settings: args.certificates.settings(&args.namespace),
+        expiry: metrics.certificate_expiry,
+        gate: readiness.gate("certificate"),
+    });
+    let certificates = async {
+        match certificates {
+            Some(certificates) => certificates.run(watches()).await,
+            None => future::pending().await,
+        }
+    };
     let sweep = Sweep {
         client,
         log,
@@ -94,6 +108,7 @@ pub(crate) async fn run(
         () = namespaces_changed => Err(anyhow::anyhow!("the watch of namespaces ended")),
         () = sweep.run(new_record) => Ok(()),
         () = capture::run(context, watches()) => Err(anyhow::anyhow!("the watch of admission configurations ended")),
+        () = certificates => Ok(()),
         () = report_ready(readiness, releases, records, namespaces) => Ok(()),
     }
 }

@@ -51,7 +51,12 @@ pub struct Settings {
 
 /// The names of a Service in its namespace, as far as it can be called by them.
 pub fn service_names(service: &str, namespace: &str) -> BTreeSet<String> {
-    let suffixes = ["", &format!(".{namespace}"), &format!(".{namespace}.svc"), &format!(".{namespace}.svc.cluster.local")];
+    let suffixes = [
+        "",
+        &format!(".{namespace}"),
+        &format!(".{namespace}.svc"),
+        &format!(".{namespace}.svc.cluster.local"),
+    ];
     suffixes.iter().map(|suffix| format!("{service}{suffix}")).collect()
 }
 

@@ -72,7 +72,13 @@ impl Observed {
     pub(super) fn needed(&self, now: Timestamp) -> Vec<Fingerprint> {
         let ours = self.authorities.iter().filter(|authority| authority.validity.holds(now));
         let mut needed: Vec<_> = ours.map(|authority| authority.id.clone()).collect();
-        needed.extend(self.issuer(now).filter(|issuer| !needed.contains(issuer)).cloned().into_iter().collect::<Vec<_>>());
+        needed.extend(
+            self.issuer(now)
+                .filter(|issuer| !needed.contains(issuer))
+                .cloned()
+                .into_iter()
+                .collect::<Vec<_>>(),
+        );
         needed
     }
 

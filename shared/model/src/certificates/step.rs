@@ -83,7 +83,8 @@ impl Look<'_> {
                 let is_of_another = leaf.issuer.as_ref() != Some(&signer.id);
                 let is_newest = signer.id == self.newest.id;
                 let is_other = !self.settings.names.is_subset(&leaf.names);
-                let is_due = self.now >= leaf.validity.renewal() && self.leaf(signer).until > leaf.validity.until;
+                let is_due =
+                    self.now >= leaf.validity.renewal() && self.leaf(signer).until > leaf.validity.until;
                 if !(is_other || is_due || (is_of_another && is_newest)) {
                     return None;
                 }
@@ -100,7 +101,9 @@ impl Look<'_> {
             return Some(self.newest);
         }
         let others = self.seen.authorities.iter().filter(|other| other.id != self.newest.id);
-        others.filter(|other| other.can_sign && other.validity.holds(self.now)).find(|other| self.seen.is_trusted(&other.id))
+        others
+            .filter(|other| other.can_sign && other.validity.holds(self.now))
+            .find(|other| self.seen.is_trusted(&other.id))
     }
 
     /// Whether replicas may go on with a leaf that is lost: they keep what they have loaded until they get one that can be
@@ -139,7 +142,8 @@ impl Look<'_> {
 
     /// Whether a bundle holds anything but these.
     fn exceeds(&self, needed: &[Fingerprint]) -> bool {
-        let bundles = self.seen.configuration.iter().flat_map(|configuration| &configuration.bundles).flatten();
+        let bundles =
+            self.seen.configuration.iter().flat_map(|configuration| &configuration.bundles).flatten();
         bundles.into_iter().any(|bundle| bundle.len() > needed.len())
     }
 

@@ -62,16 +62,22 @@ fn an_authority_is_succeeded_by_one_that_every_api_server_trusts_before_and_repl
     let mut world = settled();
     let old = issuer(&world);
     // Leaves come and go; the last one is new.
-    world.runs(u64::try_from(world.authorities()[0].validity.renewal().duration_since(world.now).as_secs()).unwrap() - 60);
+    world.runs(
+        u64::try_from(world.authorities()[0].validity.renewal().duration_since(world.now).as_secs()).unwrap()
+            - 60,
+    );
     world.passes(120);
     let seen = steps(&mut world);
-    assert_eq!(seen.iter().filter(|name| **name != "leaf").copied().collect::<Vec<_>>(), ["authority", "trust"]);
+    assert_eq!(
+        seen.iter().filter(|name| **name != "leaf").copied().collect::<Vec<_>>(),
+        ["authority", "trust"]
+    );
     let [new, kept] = world.authorities() else { panic!("{:?}", world.authorities()) };
     let new = new.id.clone();
     assert_eq!(kept.id, old);
     assert!(world.bundles().iter().all(|bundle| *bundle == Some(vec![new.clone(), old.clone()])));
     world.passes(59);
-    assert_eq!((steps(&mut world), issuer(&world)), (vec![], old.clone()));
+    assert_eq!((steps(&mut world), issuer(&world)), (vec![], old));
     world.passes(1);
     assert_eq!((steps(&mut world), issuer(&world)), (vec!["leaf"], new.clone()));
     world.passes(599);
@@ -82,16 +88,23 @@ fn an_authority_is_succeeded_by_one_that_every_api_server_trusts_before_and_repl
     assert_eq!(world.authorities()[0].id, new);
 }
 
+/// What gets lost, the steps at once, and those of the next half an hour.
+type Loss = (fn(&mut World), &'static [&'static str], &'static [&'static str]);
+
 #[test]
 fn what_was_lost_is_made_again_step_by_step() {
-    let lost: [(fn(&mut World), &[&str], &[&str]); 7] = [
+    let lost: [Loss; 7] = [
         (World::lose_leaf, &["leaf"], &[]),
         (World::garble_leaf, &["leaf"], &[]),
         // The replicas go on serving, and are trusted, until those of the new authority are.
         (World::lose_authorities, &["authority", "trust"], &["leaf", "trust"]),
         (World::lose_key, &["authority", "trust"], &["leaf", "retire", "trust"]),
         // Replicas still hold the leaf that was there.
-        (|world| (world.lose_authorities(), world.lose_leaf()).1, &["authority", "trust"], &["leaf", "trust"]),
+        (
+            |world| (world.lose_authorities(), world.lose_leaf()).1,
+            &["authority", "trust"],
+            &["leaf", "trust"],
+        ),
         (|world| world.trust(|_, bundle| *bundle = None), &["trust"], &[]),
         // Nobody trusts what the replicas hold.
         (
@@ -163,7 +176,10 @@ fn certificates_are_backdated_for_clocks_that_are_behind() {
         (600, "2025-12-31T23:59:00Z", "2026-01-01T00:10:00Z"),
     ] {
         let validity = Validity::lasting(Duration::from_secs(lasts), now);
-        assert_eq!((validity.from.to_string(), validity.until.to_string()), (from.to_owned(), until.to_owned()));
+        assert_eq!(
+            (validity.from.to_string(), validity.until.to_string()),
+            (from.to_owned(), until.to_owned())
+        );
     }
 }
 

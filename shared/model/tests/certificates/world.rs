@@ -1,7 +1,7 @@
 //! The three places, and those who follow them: API servers the bundles, replicas of the webhook the leaf, each with a
 //! delay; watchers, whose looks are cut into reads and a write so that anything may happen between.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, slice, time::Duration};
 
 use backout_model::certificates::{
     Authority, Configuration, Fingerprint, Leaf, Observed, Settings, Step, Validity, service_names, step,
@@ -91,8 +91,13 @@ impl World {
     /// With entries that trust nobody, and nothing else; API servers and replicas follow with these delays.
     pub(crate) fn new(watchers: usize, delays: &[(u64, u64)]) -> Self {
         let bundles: Bundles = vec![None, None];
-        let server = |delay: u64| Follower { delay: delay % TRUSTED_AFTER, works_by: bundles.clone(), coming: Vec::new() };
-        let replica = |delay: u64| Follower { delay: delay % LOADED_AFTER, works_by: None, coming: Vec::new() };
+        let server = |delay: u64| Follower {
+            delay: delay % TRUSTED_AFTER,
+            works_by: bundles.clone(),
+            coming: Vec::new(),
+        };
+        let replica =
+            |delay: u64| Follower { delay: delay % LOADED_AFTER, works_by: None, coming: Vec::new() };
         Self {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             made: 0,
@@ -145,13 +150,17 @@ impl World {
         let (bundles_seen_for, leaf_seen_for) = (since(reads.bundles_since), since(reads.leaf_since));
         let seen = self.observed(&bundles.content, served.content.as_ref(), &authorities.content);
         let seen = Observed {
-            configuration: seen.configuration.map(|seen| Configuration { seen_for: bundles_seen_for, ..seen }),
+            configuration: seen
+                .configuration
+                .map(|seen| Configuration { seen_for: bundles_seen_for, ..seen }),
             leaf_seen_for,
             ..seen
         };
         let next = step(&seen, &settings(), self.now);
         let is_current = match &next {
-            Step::MakeAuthority { .. } | Step::Retire { .. } => authorities.version == self.authorities.version,
+            Step::MakeAuthority { .. } | Step::Retire { .. } => {
+                authorities.version == self.authorities.version
+            }
             Step::Trust(_) => bundles.version == self.bundles.version,
             Step::MakeLeaf { .. } => served.version == self.served.version,
             Step::Wait(_) => false,
@@ -186,7 +195,8 @@ impl World {
                 self.authorities.put([made].into_iter().chain(kept.cloned()).collect());
             }
             Step::Retire { keep } => {
-                self.authorities.put(seen.iter().filter(|authority| authority.id == *keep).cloned().collect());
+                self.authorities
+                    .put(seen.iter().filter(|authority| authority.id == *keep).cloned().collect());
             }
             Step::Trust(ids) => self.trust(|_, bundle| *bundle = Some(ids.clone())),
             Step::MakeLeaf { by, validity } => {
@@ -234,7 +244,8 @@ impl World {
     /// Somebody brings a leaf of his own, signed by this authority.
     pub(crate) fn bring(&mut self, authority: &Authority) {
         let validity = Validity::lasting(Duration::from_secs(100 * HOUR), self.now);
-        let leaf = Leaf { validity, names: settings().names, issuer: Some(authority.id.clone()), is_usable: true };
+        let leaf =
+            Leaf { validity, names: settings().names, issuer: Some(authority.id.clone()), is_usable: true };
         self.serve(leaf, Vec::new());
     }
 
@@ -287,10 +298,16 @@ impl World {
                 return Some(format!("the certificate of replica {number} is over at {}", self.now));
             }
             let untrusting = |server: &Follower<Bundles>| {
-                server.works_by.iter().any(|bundle| !bundle.as_ref().is_some_and(|bundle| bundle.contains(issuer)))
+                server
+                    .works_by
+                    .iter()
+                    .any(|bundle| !bundle.as_ref().is_some_and(|bundle| bundle.contains(issuer)))
             };
             if let Some(server) = self.servers.iter().position(untrusting) {
-                return Some(format!("at {} server {server} does not trust {issuer:?} of replica {number}", self.now));
+                return Some(format!(
+                    "at {} server {server} does not trust {issuer:?} of replica {number}",
+                    self.now
+                ));
             }
         }
         None
@@ -299,8 +316,11 @@ impl World {
     /// Nothing is left to do.
     pub(crate) fn is_in_order(&self) -> bool {
         let [authority] = self.authorities() else { return false };
-        let trusted = self.bundles().iter().all(|bundle| bundle.as_deref() == Some(&[authority.id.clone()]));
-        let leaf = self.leaf().is_some_and(|served| served.leaf.is_usable && served.leaf.issuer.as_ref() == Some(&authority.id));
+        let trusted =
+            self.bundles().iter().all(|bundle| bundle.as_deref() == Some(slice::from_ref(&authority.id)));
+        let leaf = self.leaf().is_some_and(|served| {
+            served.leaf.is_usable && served.leaf.issuer.as_ref() == Some(&authority.id)
+        });
         trusted && leaf
     }
 
