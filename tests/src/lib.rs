@@ -19,6 +19,7 @@ pub mod demo;
 mod exchange;
 pub mod faults;
 pub mod guard;
+pub mod mount;
 pub mod namespace;
 pub mod node;
 pub mod oracle;
