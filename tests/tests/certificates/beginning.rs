@@ -1,7 +1,8 @@
 //! From nothing.
 
 use jiff::Timestamp;
-use system_tests::{TestNamespace, User, backout::NAMESPACE};
+use serde_json::Value;
+use system_tests::{Cluster, TestNamespace, User, backout::NAMESPACE};
 
 use super::super::ground;
 
@@ -41,4 +42,38 @@ async fn the_metric_tells_when_the_certificates_end() {
         let left = metrics.sum("backout_certificate_expiry_timestamp_seconds", &labels) - now;
         assert!((left - hours * HOUR).abs() < HOUR, "{certificate} ends in {left} s");
     }
+}
+
+/// What a folder of manifests says that is to be applied.
+async fn rendered(cluster: &Cluster, folder: &str) -> Vec<Value> {
+    let path = format!("{}/../manifests/{folder}", env!("CARGO_MANIFEST_DIR"));
+    let text = cluster.kubectl().run(&["kustomize", &path]).await.unwrap().success().unwrap().stdout;
+    serde_saphyr::from_multiple(&text).unwrap()
+}
+
+#[tokio::test]
+async fn the_overlay_leaves_the_certificate_to_cert_manager_and_nothing_else() {
+    let (cluster, _) = ground().await;
+    let (mut base, mut overlay) =
+        (rendered(cluster, "base").await, rendered(cluster, "overlays/cert-manager").await);
+    let added: Vec<_> =
+        overlay.extract_if(.., |object| object["apiVersion"] == "cert-manager.io/v1").collect();
+    assert_eq!(added.len(), 4);
+    assert!(added.iter().any(|object| object["spec"]["secretName"] == "backout-webhook-tls"), "{added:?}");
+    for object in &mut base {
+        match (object["kind"].as_str(), object["metadata"]["name"].as_str()) {
+            (Some("Deployment"), Some("backout-watcher")) => {
+                let args =
+                    object["spec"]["template"]["spec"]["containers"][0]["args"].as_array_mut().unwrap();
+                let flag = args.iter_mut().find(|arg| *arg == "--manage-certificates=true").unwrap();
+                *flag = "--manage-certificates=false".into();
+            }
+            (Some("MutatingWebhookConfiguration"), _) => {
+                let source = "backout-system/backout-webhook";
+                object["metadata"]["annotations"]["cert-manager.io/inject-ca-from"] = source.into();
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(overlay, base);
 }
