@@ -26,6 +26,7 @@ use self::binaries::Binaries;
 pub(crate) use self::binaries::{forget_running_package, target_dir, workspace_root};
 pub use self::metrics::Metrics;
 use crate::{
+    certs::Pair,
     cluster::{Cluster, User, free_port},
     exchange,
     faults::AdmissionClient,
@@ -61,6 +62,11 @@ pub struct BackoutOptions {
     pub webhook_port: Option<u16>,
     /// Where the API server finds the webhook, if not where that listens: at a proxy's port, say.
     pub webhook_called_at: Option<u16>,
+    /// Whether the watcher makes the webhook's certificate and makes it known to the API server; otherwise it is one of
+    /// the cluster's authority.
+    pub manage_certificates: bool,
+    /// Where the webhook finds its certificate then: it is started when that is there, as a pod waits for its volume.
+    pub webhook_certificate: Option<Pair>,
 }
 
 impl Default for BackoutOptions {
@@ -76,6 +82,8 @@ impl Default for BackoutOptions {
             watcher_server: None,
             webhook_port: None,
             webhook_called_at: None,
+            manage_certificates: false,
+            webhook_certificate: None,
         }
     }
 }
@@ -122,10 +130,11 @@ impl Backout {
         let webhook_port = options.webhook_port.map_or_else(free_port, Ok)?;
         let (webhook_admin, watcher_admin) = (local(free_port()?), local(free_port()?));
         let called_at = options.webhook_called_at.unwrap_or(webhook_port);
-        manifests::install(cluster, &options.manifests, called_at).await?;
+        let authority = (!options.manage_certificates).then(|| cluster.authority().ca_pem());
+        manifests::install(cluster, &options.manifests, called_at, authority.as_deref()).await?;
         let ports = (webhook_port, webhook_admin);
-        let webhook = webhook(cluster, &binaries, &options, "webhook", ports).await?;
         let watcher = watcher(cluster, &binaries, &options, "watcher", watcher_admin).await?;
+        let webhook = webhook(cluster, &binaries, &options, "webhook", ports).await?;
         let backout =
             Self { webhook, watcher, webhook_port, webhook_admin, watcher_admin, binaries, options };
         backout.wait_ready().await?;
@@ -252,8 +261,12 @@ async fn webhook(
     name: &str,
     (port, admin): (u16, SocketAddr),
 ) -> Result<Process> {
-    let names = ["127.0.0.1", "localhost", "backout-webhook.backout-system.svc"];
-    let pair = cluster.authority().server("backout-webhook", &names)?;
+    let pair = if let Some(pair) = &options.webhook_certificate {
+        there(pair).await?
+    } else {
+        let names = ["127.0.0.1", "localhost", "backout-webhook.backout-system.svc"];
+        cluster.authority().server("backout-webhook", &names)?
+    };
     let server = options.webhook_server.as_deref();
     let spec = spec(cluster, name, &binaries.webhook, "backout-webhook", server).await?;
     let spec = spec.env("BACKOUT_LOG", &options.log);
@@ -275,7 +288,16 @@ async fn watcher(
     let spec = options.watcher_env.iter().fold(spec, |spec, (variable, value)| spec.env(variable, value));
     let spec = spec.args(["--admin-listen", &admin.to_string(), "--namespace", NAMESPACE]);
     let spec = spec.args([&format!("--leader-elect={}", options.leader_elect), "--identity", name]);
+    let spec = spec.args([format!("--manage-certificates={}", options.manage_certificates)]);
     Process::spawn(spec.args(&options.watcher_args))
+}
+
+/// The pair, once its files are there.
+async fn there(pair: &Pair) -> Result<Pair> {
+    eventually("the webhook's certificate is there", Duration::from_mins(1), async || {
+        Ok((pair.cert.exists() && pair.key.exists()).then(|| pair.clone()))
+    })
+    .await
 }
 
 async fn spec(

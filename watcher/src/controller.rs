@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Args, capture,
+    certificates::Certificates,
     cluster::Cluster,
     context::Context,
     events::Events,
@@ -59,6 +60,19 @@ pub(crate) async fn run(
         policy: args.policy(),
         options: args.options(),
     });
+    let certificates = args.manage_certificates.then(|| Certificates {
+        client: client.clone(),
+        names: args.certificates.names(&args.namespace),
+        settings: args.certificates.settings(&args.namespace),
+        expiry: metrics.certificate_expiry.clone(),
+        gate: readiness.gate("certificate"),
+    });
+    let certificates = async {
+        match certificates {
+            Some(certificates) => certificates.run(watches()).await,
+            None => future::pending().await,
+        }
+    };
     let caches = Caches(["releases", "records", "namespaces"].map(|name| readiness.gate(name)));
     let work = || work(args, &context, &caches, &stop);
     let led = async {
@@ -76,6 +90,8 @@ pub(crate) async fn run(
         () = capture::run(Arc::clone(&context), watches()) => {
             Err(anyhow::anyhow!("the watch of admission configurations ended"))
         }
+        // Each does: compare-and-swap makes it one's work.
+        () = certificates => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod args;
 mod capture;
+mod certificates;
 mod cluster;
 mod context;
 mod controller;

@@ -1,6 +1,6 @@
 //! What the watcher counts.
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// The watcher's metrics. Label values are words of the code, never of the cluster.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     pub(crate) kept_bytes: IntGauge,
     /// Evidence that was gathered, by outcome.
     pub(crate) evidence: IntCounterVec,
+    /// When the webhook's certificate and its authority end, as they are in use.
+    pub(crate) certificate_expiry: IntGaugeVec,
     /// Looks at a release that ended with an error, by its class.
     pub(crate) errors: IntCounterVec,
     /// Time of one look at a release, with what was decided and done.
@@ -42,8 +44,14 @@ impl Metrics {
         let leader =
             IntGauge::new("backout_watcher_leader", "1 while this watcher works, 0 while another one does.")?;
         registry.register(Box::new(leader.clone()))?;
+        let expiry = IntGaugeVec::new(
+            Opts::new("backout_certificate_expiry_timestamp_seconds", "When the webhook's certificates end."),
+            &["certificate"],
+        )?;
+        registry.register(Box::new(expiry.clone()))?;
         Ok(Self {
             leader,
+            certificate_expiry: expiry,
             kept_bytes: kept,
             phases: counter("backout_release_phases_total", "Phases that revisions entered.", &["phase"])?,
             restores: counter("backout_restores_total", "Restoring writes.", &["verb", "outcome"])?,

@@ -11,6 +11,7 @@
 //! data.
 
 pub mod admission;
+pub mod certificates;
 pub mod evidence;
 pub mod health;
 pub mod identity;

@@ -25,6 +25,13 @@ pub fn install_crypto() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
+/// Whether a server can use this chain and this key, both PEM: they can be read, and fit together.
+pub fn check(certificate: &[u8], key: &[u8]) -> Result<(), TlsError> {
+    let contents = Contents { certificate: certificate.to_vec(), key: key.to_vec(), client_ca: None };
+    let files = Files { certificate: "the certificate".into(), key: "the key".into(), client_ca: None };
+    contents.config(&files).map(drop)
+}
+
 /// Where the certificate lies.
 #[derive(Clone, Debug)]
 pub struct Files {
