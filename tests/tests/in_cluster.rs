@@ -4,6 +4,7 @@
 
 mod in_cluster {
     pub(super) mod ground;
+    mod restart;
 }
 
 use system_tests::stories::{self, Report};
@@ -12,7 +13,7 @@ use self::in_cluster::ground::Ground;
 
 #[tokio::test]
 async fn from_its_own_pods_backout_does_what_it_promises() {
-    let Some(ground) = Ground::start().await else { return };
+    let Some(ground) = Ground::shared().await else { return };
     let told = async {
         let stage = ground.stage();
         let mut reports: Vec<Report> = stories::shop(&stage).await?.into();

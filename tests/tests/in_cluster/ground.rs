@@ -4,6 +4,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Component, Path, PathBuf},
+    sync::{Arc, Weak},
 };
 
 use anyhow::{Context, Result};
@@ -18,6 +19,7 @@ use system_tests::{
     node::{self, Services},
     stories::{Quiet, Stage},
 };
+use tokio::sync::Mutex;
 
 /// Keeps what is no part of Backout off the real node, where no simulated image runs.
 const TAINT: &str = "tests.backout.dev/real";
@@ -29,9 +31,22 @@ pub(crate) struct Ground {
     cluster: Cluster,
 }
 
+static GROUND: Mutex<Weak<Ground>> = Mutex::const_new(Weak::new());
+
 impl Ground {
-    /// None, and a loud word why, where the machine lacks what that takes.
-    pub(crate) async fn start() -> Option<Self> {
+    /// The running one, or a new one, which ends with the last test that has it; none, and a loud word why, where the
+    /// machine lacks what that takes.
+    pub(crate) async fn shared() -> Option<Arc<Self>> {
+        let mut running = GROUND.lock().await;
+        if let Some(ground) = running.upgrade() {
+            return Some(ground);
+        }
+        let ground = Arc::new(Self::start().await?);
+        *running = Arc::downgrade(&ground);
+        Some(ground)
+    }
+
+    async fn start() -> Option<Self> {
         let missing = [node::missing(), images::missing()].concat();
         if !missing.is_empty() {
             let why = missing.join(", ");
@@ -86,7 +101,8 @@ impl Ground {
         self.is_called().await
     }
 
-    async fn admin(&self, args: &[&str]) -> Result<String> {
+    /// The administrator runs kubectl.
+    pub(crate) async fn admin(&self, args: &[&str]) -> Result<String> {
         Ok(self.cluster.kubectl().run(args).await?.success()?.stdout)
     }
 
