@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
 
 mod in_cluster {
+    mod emergency;
     pub(super) mod ground;
     mod restart;
 }
@@ -13,7 +14,7 @@ use self::in_cluster::ground::Ground;
 
 #[tokio::test]
 async fn from_its_own_pods_backout_does_what_it_promises() {
-    let Some(ground) = Ground::shared().await else { return };
+    let Some(ground) = Ground::alone().await else { return };
     let told = async {
         let stage = ground.stage();
         let mut reports: Vec<Report> = stories::shop(&stage).await?.into();

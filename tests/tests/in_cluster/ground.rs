@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write as _,
+    ops::Deref,
     path::{Component, Path, PathBuf},
     sync::{Arc, Weak},
 };
@@ -19,7 +20,7 @@ use system_tests::{
     node::{self, Services},
     stories::{Quiet, Stage},
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Keeps what is no part of Backout off the real node, where no simulated image runs.
 const TAINT: &str = "tests.backout.dev/real";
@@ -31,19 +32,35 @@ pub(crate) struct Ground {
     cluster: Cluster,
 }
 
+/// One test's time.
+pub(crate) struct Turn {
+    _turn: MutexGuard<'static, ()>,
+    ground: Arc<Ground>,
+}
+
+impl Deref for Turn {
+    type Target = Ground;
+
+    fn deref(&self) -> &Ground {
+        &self.ground
+    }
+}
+
 static GROUND: Mutex<Weak<Ground>> = Mutex::const_new(Weak::new());
 
 impl Ground {
-    /// The running one, or a new one, which ends with the last test that has it; none, and a loud word why, where the
-    /// machine lacks what that takes.
-    pub(crate) async fn shared() -> Option<Arc<Self>> {
+    /// The running one, or a new one, which ends with the last test that waits for it, for this test alone; none, and a loud
+    /// word why, where the machine lacks what that takes.
+    pub(crate) async fn alone() -> Option<Turn> {
+        static TURN: Mutex<()> = Mutex::const_new(());
         let mut running = GROUND.lock().await;
-        if let Some(ground) = running.upgrade() {
-            return Some(ground);
-        }
-        let ground = Arc::new(Self::start().await?);
+        let ground = match running.upgrade() {
+            Some(ground) => ground,
+            None => Arc::new(Self::start().await?),
+        };
         *running = Arc::downgrade(&ground);
-        Some(ground)
+        drop(running);
+        Some(Turn { _turn: TURN.lock().await, ground })
     }
 
     async fn start() -> Option<Self> {
@@ -89,7 +106,7 @@ impl Ground {
     }
 
     /// As the README says it, but for where the pods run, and how long a release has to stay ready.
-    async fn install(&self) -> Result<()> {
+    pub(crate) async fn install(&self) -> Result<()> {
         let kustomization = self.kustomization("base")?;
         self.admin(&["apply", "-k", &kustomization]).await?;
         for deployment in images::PROGRAMS {
@@ -145,7 +162,9 @@ impl Ground {
             },
             ..Namespace::default()
         };
-        Api::all(client.clone()).create(&PostParams::default(), &probe).await?;
+        let made = Api::all(client.clone()).create(&PostParams::default(), &probe).await;
+        // It is there already where this is not the first time.
+        made.map(drop).or_else(|error| if is_there(&error) { Ok(()) } else { Err(error) })?;
         let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(client, "probe");
         let map = serde_json::from_value(json!({"metadata": {"generateName": "probe-"}}))?;
         eventually("the API server calls the webhook", std::time::Duration::from_mins(1), async || {
@@ -155,4 +174,8 @@ impl Ground {
         })
         .await
     }
+}
+
+fn is_there(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }

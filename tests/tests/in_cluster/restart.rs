@@ -21,7 +21,7 @@ const WRITES: usize = 2000;
 
 #[tokio::test]
 async fn a_rolling_restart_under_load_fails_no_write() {
-    let Some(ground) = Ground::shared().await else { return };
+    let Some(ground) = Ground::alone().await else { return };
     let stage = ground.stage();
     let home = stage.home("restarted").await.unwrap();
     let (over, watch) = watch::channel(false);
