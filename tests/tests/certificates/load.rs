@@ -98,7 +98,7 @@ async fn handshakes(
     port: u16,
     counts: Arc<Counts>,
 ) {
-    let mut times = interval(Duration::from_millis(100));
+    let mut times = interval(Duration::from_millis(200));
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         times.tick().await;
