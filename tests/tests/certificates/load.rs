@@ -28,7 +28,7 @@ use super::{
 };
 
 /// How many writes are under way at a time.
-const WRITERS: u32 = 20;
+const WRITERS: u32 = 40;
 
 /// Writes that the webhook is asked for, at a steady rate, and new connections to each replica, which trust what the
 /// configuration says at that moment: an API server keeps its connections, so that it would make few.

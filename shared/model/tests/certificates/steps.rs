@@ -228,7 +228,7 @@ fn a_leaf_is_not_renewed_by_one_that_ends_no_later() {
 
 #[test]
 fn certificates_are_backdated_for_clocks_that_are_behind() {
-    let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let now: Timestamp = "2026-01-01T00:00:00.9Z".parse().unwrap();
     for (lasts, from, until) in [
         (24 * HOUR * 30, "2025-12-31T23:00:00Z", "2026-01-31T00:00:00Z"),
         (24 * HOUR * 365, "2025-12-31T23:00:00Z", "2027-01-01T00:00:00Z"),
