@@ -1,10 +1,12 @@
 //! From nothing.
 
 use jiff::Timestamp;
-use serde_json::Value;
-use system_tests::{Cluster, TestNamespace, User, backout::NAMESPACE};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::{Api, api::PostParams};
+use serde_json::{Value, json};
+use system_tests::{Cluster, TestNamespace, User, backout::NAMESPACE, eventually};
 
-use super::super::ground;
+use super::super::{PATIENCE, ground};
 
 const HOUR: f64 = 3600.0;
 
@@ -76,4 +78,60 @@ async fn the_overlay_leaves_the_certificate_to_cert_manager_and_nothing_else() {
         }
     }
     assert_eq!(overlay, base);
+}
+
+#[tokio::test]
+async fn the_certificate_needs_nothing_of_the_rule_that_lets_the_watcher_restore_anything() {
+    let (cluster, _) = ground().await;
+    let base = rendered(cluster, "base").await;
+    let role = base
+        .iter()
+        .find(|object| object["kind"] == "ClusterRole" && object["metadata"]["name"] == "backout-watcher");
+    let rules: Vec<_> = role.unwrap()["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|rule| rule["apiGroups"] != json!(["*"]))
+        .collect();
+    let api = "rbac.authorization.k8s.io";
+    let binding = |kind: &str, role_kind: &str, role: &str| {
+        json!({"apiVersion": format!("{api}/v1"), "kind": kind, "metadata": {"name": "keeper", "namespace": NAMESPACE},
+               "roleRef": {"apiGroup": api, "kind": role_kind, "name": role},
+               "subjects": [{"apiGroup": api, "kind": "User", "name": "keeper"}]})
+    };
+    let items = json!([
+        {"apiVersion": format!("{api}/v1"), "kind": "ClusterRole", "metadata": {"name": "keeper"}, "rules": rules},
+        binding("ClusterRoleBinding", "ClusterRole", "keeper"),
+        binding("RoleBinding", "Role", "backout-watcher"),
+    ]);
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
+    cluster.kubectl().stdin(list).run(&["apply", "-f", "-"]).await.unwrap().success().unwrap();
+
+    let reviews: Api<SubjectAccessReview> = Api::all(cluster.client(User::Admin).await.unwrap());
+    for (verb, resource, name, allowed) in [
+        ("create", "secrets", "", true),
+        ("watch", "secrets", "", true),
+        ("get", "secrets", "backout-webhook-ca", true),
+        ("update", "secrets", "backout-webhook-ca", true),
+        ("update", "secrets", "backout-webhook-tls", true),
+        ("update", "secrets", "another", false),
+        ("get", "mutatingwebhookconfigurations", "zz-backout", true),
+        ("watch", "mutatingwebhookconfigurations", "", true),
+        ("patch", "mutatingwebhookconfigurations", "zz-backout", true),
+        ("patch", "mutatingwebhookconfigurations", "another", false),
+        ("update", "mutatingwebhookconfigurations", "zz-backout", false),
+    ] {
+        let (group, namespace) =
+            if resource == "secrets" { ("", NAMESPACE) } else { ("admissionregistration.k8s.io", "") };
+        let asked =
+            json!({"group": group, "resource": resource, "namespace": namespace, "name": name, "verb": verb});
+        let review = json!({"metadata": {}, "spec": {"user": "keeper", "resourceAttributes": asked}});
+        let review: SubjectAccessReview = serde_json::from_value(review).unwrap();
+        eventually(format!("keeper may {verb} {resource} {name}: {allowed}"), PATIENCE, async || {
+            let answer = reviews.create(&PostParams::default(), &review).await?.status;
+            Ok(answer.filter(|answer| answer.allowed == allowed).map(drop))
+        })
+        .await
+        .unwrap();
+    }
 }

@@ -28,7 +28,7 @@ use super::{
 };
 
 /// How many writes are under way at a time.
-const WRITERS: u32 = 20;
+const WRITERS: u32 = 40;
 
 /// Writes that the webhook is asked for, at a steady rate, and new connections to each replica, which trust what the
 /// configuration says at that moment: an API server keeps its connections, so that it would make few.
@@ -98,7 +98,7 @@ async fn handshakes(
     port: u16,
     counts: Arc<Counts>,
 ) {
-    let mut times = interval(Duration::from_millis(100));
+    let mut times = interval(Duration::from_millis(200));
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         times.tick().await;

@@ -100,6 +100,8 @@ const BACKDATED: Duration = Duration::from_hours(1);
 impl Validity {
     /// Of what is made now.
     pub fn lasting(lasts: Duration, now: Timestamp) -> Self {
+        // Certificates tell whole seconds.
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         // What lasts for minutes only is due for renewal after some of them.
         let before = BACKDATED.min(lasts / 10);
         Self { from: earlier(now, before), until: later(now, lasts) }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use backout_model::certificates::{Settings, Step, Validity, service_names};
-use jiff::Timestamp;
+use backout_model::certificates::{
+    Authority, Configuration, Fingerprint, Leaf, Observed, Settings, Step, Validity, service_names, step,
+};
+use jiff::{SignedDuration, Timestamp};
 
 use super::world::{HOUR, World, settings};
 
@@ -31,7 +33,7 @@ fn settled() -> World {
     world
 }
 
-fn issuer(world: &World) -> backout_model::certificates::Fingerprint {
+fn issuer(world: &World) -> Fingerprint {
     world.leaf().unwrap().leaf.issuer.clone().unwrap()
 }
 
@@ -80,6 +82,9 @@ fn an_authority_is_succeeded_by_one_that_every_api_server_trusts_before_and_repl
     assert_eq!((steps(&mut world), issuer(&world)), (vec![], old));
     world.passes(1);
     assert_eq!((steps(&mut world), issuer(&world)), (vec!["leaf"], new.clone()));
+    // Who has just begun to look is not sure of it, and leaves it as it is.
+    world.restart(0);
+    assert_eq!(steps(&mut world), [""; 0]);
     world.passes(599);
     assert_eq!(steps(&mut world), [""; 0]);
     world.passes(1);
@@ -93,7 +98,7 @@ type Loss = (fn(&mut World), &'static [&'static str], &'static [&'static str]);
 
 #[test]
 fn what_was_lost_is_made_again_step_by_step() {
-    let lost: [Loss; 7] = [
+    let lost: [Loss; 8] = [
         (World::lose_leaf, &["leaf"], &[]),
         (World::garble_leaf, &["leaf"], &[]),
         // The replicas go on serving, and are trusted, until those of the new authority are.
@@ -106,6 +111,15 @@ fn what_was_lost_is_made_again_step_by_step() {
             &["leaf", "trust"],
         ),
         (|world| world.trust(|_, bundle| *bundle = None), &["trust"], &[]),
+        // Whom to trust for now lies beside the leaf.
+        (
+            |world| {
+                world.lose_authorities();
+                world.trust(|_, bundle| *bundle = None);
+            },
+            &["authority", "trust"],
+            &["leaf", "trust"],
+        ),
         // Nobody trusts what the replicas hold.
         (
             |world| {
@@ -121,6 +135,7 @@ fn what_was_lost_is_made_again_step_by_step() {
         let mut world = settled();
         lose(&mut world);
         assert_eq!(steps(&mut world), at_once, "{number}");
+        assert_eq!(world.refused(), None, "{number}");
         let mut rest = Vec::new();
         for _ in 0..30 {
             world.passes(60);
@@ -146,7 +161,7 @@ fn what_was_made_by_hand_is_taken_over_without_a_gap() {
     let theirs = world.stranger();
     world.trust(|_, bundle| *bundle = Some(vec![theirs.id.clone()]));
     world.passes(60);
-    world.bring(&theirs);
+    world.bring(&theirs, settings().names);
     world.passes(600);
     let mut all = Vec::new();
     for _ in 0..30 {
@@ -162,14 +177,58 @@ fn what_was_made_by_hand_is_taken_over_without_a_gap() {
 fn a_leaf_of_an_authority_that_nobody_trusts_is_replaced_at_once() {
     let mut world = settled();
     let stranger = world.stranger();
-    world.bring(&stranger);
+    world.bring(&stranger, settings().names);
     assert_eq!(steps(&mut world), ["leaf"]);
     assert!(world.is_in_order());
 }
 
 #[test]
-fn certificates_are_backdated_for_clocks_that_are_behind() {
+fn a_leaf_that_lacks_a_name_is_replaced_and_one_that_has_more_is_not() {
+    let mut world = settled();
+    let ours = world.authorities()[0].clone();
+    let mut names = settings().names;
+    names.insert("webhook.example".to_owned());
+    world.bring(&ours, names.clone());
+    assert_eq!(steps(&mut world), [""; 0]);
+    names.remove("backout-webhook.backout-system.svc");
+    world.bring(&ours, names);
+    assert_eq!(steps(&mut world), ["leaf"]);
+}
+
+#[test]
+fn a_leaf_is_not_renewed_by_one_that_ends_no_later() {
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let lasting = |minutes: i64| Validity {
+        from: now - SignedDuration::from_hours(3),
+        until: now + SignedDuration::from_mins(minutes),
+    };
+    // The new authority is not trusted by all yet, the old one is about to end, and so is whatever it signs.
+    let authorities = [("new", 600), ("old", 10)].map(|(name, minutes)| Authority {
+        id: Fingerprint::of(name.as_bytes()),
+        validity: lasting(minutes),
+        can_sign: true,
+    });
+    let ids = authorities.clone().map(|authority| authority.id);
+    let seen = |minutes: i64| Observed {
+        leaf: Some(Leaf {
+            validity: lasting(minutes),
+            names: settings().names,
+            issuer: Some(ids[1].clone()),
+            is_usable: true,
+        }),
+        leaf_seen_for: Duration::ZERO,
+        configuration: Some(Configuration { bundles: vec![Some(ids.to_vec())], seen_for: Duration::ZERO }),
+        known: authorities.iter().map(|authority| (authority.id.clone(), authority.validity)).collect(),
+        authorities: authorities.to_vec(),
+    };
+    assert_eq!(name(&step(&seen(10), &settings(), now)), "wait");
+    let Step::MakeLeaf { by, validity } = step(&seen(9), &settings(), now) else { panic!("none") };
+    assert_eq!((by, validity.until), (ids[1].clone(), lasting(10).until));
+}
+
+#[test]
+fn certificates_are_backdated_for_clocks_that_are_behind() {
+    let now: Timestamp = "2026-01-01T00:00:00.9Z".parse().unwrap();
     for (lasts, from, until) in [
         (24 * HOUR * 30, "2025-12-31T23:00:00Z", "2026-01-31T00:00:00Z"),
         (24 * HOUR * 365, "2025-12-31T23:00:00Z", "2027-01-01T00:00:00Z"),

@@ -1,7 +1,11 @@
 //! The three places, and those who follow them: API servers the bundles, replicas of the webhook the leaf, each with a
 //! delay; watchers, whose looks are cut into reads and a write so that anything may happen between.
 
-use std::{collections::BTreeMap, slice, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    slice,
+    time::Duration,
+};
 
 use backout_model::certificates::{
     Authority, Configuration, Fingerprint, Leaf, Observed, Settings, Step, Validity, service_names, step,
@@ -241,11 +245,10 @@ impl World {
         self.authority(Validity::lasting(Duration::from_secs(100 * HOUR), self.now))
     }
 
-    /// Somebody brings a leaf of his own, signed by this authority.
-    pub(crate) fn bring(&mut self, authority: &Authority) {
+    /// Somebody brings a leaf of his own for these names, signed by this authority.
+    pub(crate) fn bring(&mut self, authority: &Authority, names: BTreeSet<String>) {
         let validity = Validity::lasting(Duration::from_secs(100 * HOUR), self.now);
-        let leaf =
-            Leaf { validity, names: settings().names, issuer: Some(authority.id.clone()), is_usable: true };
+        let leaf = Leaf { validity, names, issuer: Some(authority.id.clone()), is_usable: true };
         self.serve(leaf, Vec::new());
     }
 
