@@ -106,7 +106,7 @@ fn tell(context: &Context, key: &ReleaseKey, observed: &Observed, status: &Relea
     if let Some(phase) = status.phase.filter(|_| status.phase != observed.status.phase) {
         context.metrics.phases.with_label_values(&[phase.as_str()]).inc();
         let reason = status.failure.as_ref().map(|failure| &failure.reason);
-        tracing::info!(%id, release = %key, revision, phase = phase.as_str(), reason, message = %status.message, "phase");
+        tracing::info!(%id, release = %key, revision, phase = phase.as_str(), reason, status = %status.message, "phase");
     }
 }
 

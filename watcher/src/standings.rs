@@ -48,9 +48,11 @@ impl Standings {
         }
         metrics.stalled.set(number(standings.values().filter(|standing| standing.is_stalled).count()));
         metrics.log_records.set(number(log.len()));
-        let judged =
-            |key: &ReleaseKey| standings.get(key).map(|standing| standing.judged).unwrap_or_default();
-        let undecided = log.filter(|(key, position, _)| *position > judged(key));
+        // Of a release that was never looked at nothing is known: another watcher may have.
+        let is_undecided = |(key, position, _): &Counted| {
+            standings.get(key).is_some_and(|standing| *position > standing.judged)
+        };
+        let undecided = log.filter(is_undecided);
         metrics.oldest_undecided.set(undecided.map(|(.., created)| created).min().unwrap_or_default());
     }
 
@@ -121,7 +123,7 @@ mod tests {
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let standings = Standings::default();
         let log = || {
-            [("held", 5, 100), ("held", 9, 200), ("open", 6, 150), ("unknown", 7, 300)]
+            [("held", 5, 100), ("held", 9, 200), ("open", 6, 150), ("unknown", 7, 50)]
                 .map(|(name, position, created)| (key(name), Position(position), created))
                 .into_iter()
         };
