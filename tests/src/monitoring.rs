@@ -48,7 +48,12 @@ impl Monitoring {
 
     /// Runs promtool in a folder, and gives what it said; an error if it found fault.
     pub fn promtool(&self, dir: &Path, args: &[&str]) -> Result<String> {
-        said(Command::new(&self.promtool).args(args).current_dir(dir))
+        said(Command::new(&self.promtool).args(args).current_dir(dir).stdin(Stdio::null()))
+    }
+
+    /// What promtool finds fault with in a page of metrics, a line each.
+    pub fn lint(&self, page: &Path) -> Result<String> {
+        said(Command::new(&self.promtool).args(["check", "metrics"]).stdin(File::open(page)?))
     }
 
     /// Starts a server that scrapes these jobs each second, and watches by these rules.
@@ -178,7 +183,13 @@ fn fetch(cache: &Path) -> Result<()> {
     progress("fetching Debian's package of prometheus …\n");
     let dir = tempfile::tempdir_in(parent)?;
     let timeouts = ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"];
-    said(Command::new("apt-get").args(timeouts).args(["download", "prometheus"]).current_dir(dir.path()))?;
+    said(
+        Command::new("apt-get")
+            .args(timeouts)
+            .args(["download", "prometheus"])
+            .current_dir(dir.path())
+            .stdin(Stdio::null()),
+    )?;
     let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
     let files = fs::read_dir(dir.path())?.filter_map(|file| Some(file.ok()?.path()));
     let package = files.into_iter().find(is_package).context("apt-get has downloaded no package")?;
@@ -189,7 +200,7 @@ fn fetch(cache: &Path) -> Result<()> {
 
 fn said(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {program}"))?;
+    let output = command.output().with_context(|| format!("cannot run {program}"))?;
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     if !output.status.success() {

@@ -133,6 +133,53 @@ async fn every_metric_moves_with_what_it_counts() {
 }
 
 #[tokio::test]
+async fn the_metrics_keep_the_conventions_of_prometheus() {
+    let played = Played::once().await;
+    let monitoring = match Monitoring::find() {
+        Ok(monitoring) => monitoring,
+        Err(why) => return skip(&format!("{why:#}")),
+    };
+    for page in &played.pages {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(page.as_bytes()).unwrap();
+        assert_eq!(monitoring.lint(file.path()).unwrap(), "");
+    }
+}
+
+#[tokio::test]
+async fn the_pods_of_the_manifests_are_scraped_under_the_names_that_alerts_and_dashboard_use() {
+    let cluster = Cluster::shared().unwrap();
+    let render = async |folder: &str| -> Vec<Value> {
+        let path = root().join("manifests").join(folder);
+        let kustomize = ["kustomize", path.to_str().unwrap()];
+        let rendered = cluster.kubectl().run(&kustomize).await.unwrap().success().unwrap();
+        serde_saphyr::from_multiple(&rendered.stdout).unwrap()
+    };
+    let objects = render("observability").await;
+    let mut kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["ConfigMap", "PodMonitor", "PrometheusRule"]);
+    let monitor = &objects.iter().find(|object| object["kind"] == "PodMonitor").unwrap()["spec"];
+    let endpoint = &monitor["podMetricsEndpoints"][0];
+    let deployments: Vec<_> =
+        render("base").await.into_iter().filter(|object| object["kind"] == "Deployment").collect();
+    let jobs: BTreeSet<_> = deployments
+        .iter()
+        .map(|deployment| {
+            let pod = &deployment["spec"]["template"];
+            for (label, value) in monitor["selector"]["matchLabels"].as_object().unwrap() {
+                assert_eq!(pod["metadata"]["labels"][label], *value);
+            }
+            let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap();
+            assert!(ports.iter().any(|port| port["name"] == endpoint["port"]), "{ports:?}");
+            pod["metadata"]["labels"][monitor["jobLabel"].as_str().unwrap()].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let (_, backout) = Backout::shared().unwrap();
+    assert_eq!(jobs, backout.targets().map(|(job, _)| job.to_owned()).into());
+}
+
+#[tokio::test]
 async fn the_table_of_metrics_is_what_the_processes_tell() {
     const HERE: &str =
         "<!-- generated from here on: BLESS=1 cargo test -p system-tests --test observability -->\n";

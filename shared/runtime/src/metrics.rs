@@ -22,7 +22,9 @@ pub fn counters(
     labels: &[Label<'_>],
 ) -> prometheus::Result<IntCounterVec> {
     let counters = registered(registry, IntCounterVec::new(Opts::new(name, help), &names(labels))?)?;
-    combinations(labels).iter().for_each(|values| counters.with_label_values(values).inc_by(0));
+    for values in combinations(labels) {
+        counters.with_label_values(&values).inc_by(0);
+    }
     Ok(counters)
 }
 
@@ -39,7 +41,9 @@ pub fn gauges(
     labels: &[Label<'_>],
 ) -> prometheus::Result<IntGaugeVec> {
     let gauges = registered(registry, IntGaugeVec::new(Opts::new(name, help), &names(labels))?)?;
-    combinations(labels).iter().for_each(|values| gauges.with_label_values(values).set(0));
+    for values in combinations(labels) {
+        gauges.with_label_values(&values).set(0);
+    }
     Ok(gauges)
 }
 

@@ -15,7 +15,7 @@ use system_tests::{
     monitoring::{Monitoring, Prometheus},
     stories::{self, Stage},
 };
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::OnceCell, time::sleep};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::OnceCell};
 
 use super::{
     queries::{self, Asked},
@@ -24,7 +24,9 @@ use super::{
 
 /// What is left of it.
 pub(crate) struct Played {
-    /// All metrics, as they were at the start.
+    /// The metrics of the webhook and the watcher, as they were at the start.
+    pub(crate) pages: [String; 2],
+    /// What they are.
     pub(crate) families: Families,
     /// The logs of the webhook and the watcher.
     pub(crate) logs: [String; 2],
@@ -58,8 +60,9 @@ async fn play() -> Result<Played> {
     let start = Instant::now();
     let stage = Stage::shared().await?;
     let Stage { cluster, backout, .. } = stage;
-    let (webhook, watcher) = (backout.webhook_metrics().await?, backout.watcher_metrics().await?);
-    let families = table::families(webhook.text(), watcher.text());
+    let pages = [backout.webhook_metrics().await?, backout.watcher_metrics().await?];
+    let pages = pages.map(|page| page.text().to_owned());
+    let families = table::families(&pages);
     let rules = queries::folder().join("alerts.yaml").canonicalize()?;
     let prometheus = match tokio::task::spawn_blocking(Monitoring::find).await? {
         Ok(monitoring) => Ok(monitoring.start(cluster, &backout.targets(), &rules).await?),
@@ -73,7 +76,12 @@ async fn play() -> Result<Played> {
         .await?;
     }
     renew_certificate(backout)?;
-    tokio::try_join!(shop(&stage), kept_claim(&stage), captured(&stage), strangers(&stage))?;
+    tokio::try_join!(
+        shop(&stage),
+        kept_claim(&stage),
+        captured(&stage),
+        strangers(&stage, prometheus.as_ref().ok())
+    )?;
     refused_write(&stage).await?;
     eventually("the certificate is read again", PATIENCE, async || {
         let changed = [("outcome", "changed")];
@@ -93,7 +101,7 @@ async fn play() -> Result<Played> {
     // To where it is seen although nothing failed.
     let _ = writeln!(std::io::stderr(), "played in {} s", start.elapsed().as_secs());
     let shop = format!("shop{}", stage.suffix);
-    Ok(Played { families, logs: [webhook?, watcher?], shop, seen })
+    Ok(Played { pages, families, logs: [webhook?, watcher?], shop, seen })
 }
 
 /// Asks while a write is undecided.
@@ -162,13 +170,18 @@ async fn captured(stage: &Stage<'_>) -> Result<()> {
 }
 
 /// Somebody connects and says nothing, and somebody says what is no TLS.
-async fn strangers(stage: &Stage<'_>) -> Result<()> {
+async fn strangers(stage: &Stage<'_>, witness: Option<&Prometheus>) -> Result<()> {
     let authority = stage.cluster.authority().ca();
     let silent = stage.backout.admission_client(&authority)?.connect().await?;
     let mut garbled = TcpStream::connect(("127.0.0.1", stage.backout.webhook_port())).await?;
     garbled.write_all(b"good day\r\n\r\n").await?;
-    // Long enough to be seen by who looks each second.
-    sleep(Duration::from_secs(3)).await;
+    if let Some(prometheus) = witness {
+        let opened = "max(max_over_time(backout_https_connections_open[5m]) - min_over_time(backout_https_connections_open[5m])) > 0";
+        eventually("the connection is seen", PATIENCE, async || {
+            Ok((!prometheus.query(opened).await?.is_empty()).then_some(()))
+        })
+        .await?;
+    }
     drop(silent);
     Ok(())
 }

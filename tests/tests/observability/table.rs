@@ -22,10 +22,10 @@ impl Family {
 }
 
 /// Reads a scrape of the webhook and one of the watcher.
-pub(crate) fn families(webhook: &str, watcher: &str) -> Families {
+pub(crate) fn families([webhook, watcher]: &[String; 2]) -> Families {
     let mut families = Families::new();
-    for (half, text) in [("webhook", webhook), ("watcher", watcher)] {
-        for line in text.lines() {
+    for (half, page) in [("webhook", webhook), ("watcher", watcher)] {
+        for line in page.lines() {
             read(&mut families, half, line);
         }
     }

@@ -74,6 +74,6 @@ pub fn strays<'a>(seen: &'a Observed, after: &ReleaseStatus) -> Vec<&'a Entry> {
 }
 
 /// The records that nobody has looked at before, and no revision holds yet.
-pub fn newcomers<'a>(entries: &'a [Entry], judged: Position) -> impl Iterator<Item = &'a Entry> {
+pub fn newcomers(entries: &[Entry], judged: Position) -> impl Iterator<Item = &Entry> {
     entries.iter().filter(move |entry| entry.age.is_zero() && entry.position > judged)
 }
