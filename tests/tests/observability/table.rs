@@ -89,7 +89,7 @@ pub(crate) fn render(families: &Families) -> String {
 const NOT_HERE: [(&str, &str); 2] = [
     (
         "backout_certificate_expiry_timestamp_seconds",
-        "gauge | webhook | `certificate`: ca, leaf | When the certificate expires.",
+        "gauge | watcher | `certificate`: ca, leaf | When the webhook's certificates end.",
     ),
     ("backout_watcher_leader", "gauge | watcher |  | Whether this watcher is the one that works, 1 or 0."),
 ];
