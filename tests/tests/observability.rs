@@ -206,8 +206,9 @@ async fn the_lines_of_a_revision_are_found_by_one_id_in_both_logs() {
     let written = |id: &str| -> Vec<Value> {
         let stray =
             |line: &Value| strays.iter().find(|stray| stray["undo"] == line["undo"]).map(|it| &it["id"]);
-        let is_of =
-            |line: &&Value| line["message"] == "recorded" && *stray(line).unwrap_or(&line["id"]) == id;
+        let is_of = |line: &&Value| {
+            line["message"] == "recorded" && *stray(line).unwrap_or_else(|| &line["id"]) == id
+        };
         webhook.iter().filter(is_of).cloned().collect()
     };
     let (good, bad) = (format!("{0}/{0}#1", played.shop), format!("{0}/{0}#2", played.shop));
