@@ -59,7 +59,7 @@ impl Played {
 async fn play() -> Result<Played> {
     let start = Instant::now();
     let stage = Stage::shared().await?;
-    let Stage { cluster, backout, .. } = stage;
+    let (cluster, backout) = Backout::shared()?;
     let pages = [backout.webhook_metrics().await?, backout.watcher_metrics().await?];
     let pages = pages.map(|page| page.text().to_owned());
     let families = table::families(&pages);
@@ -79,8 +79,8 @@ async fn play() -> Result<Played> {
     tokio::try_join!(
         shop(&stage),
         kept_claim(&stage),
-        captured(&stage),
-        strangers(&stage, prometheus.as_ref().ok())
+        captured(&stage, backout),
+        strangers(&stage, backout, prometheus.as_ref().ok())
     )?;
     refused_write(&stage).await?;
     eventually("the certificate is read again", PATIENCE, async || {
@@ -148,7 +148,7 @@ async fn kept_claim(stage: &Stage<'_>) -> Result<()> {
 }
 
 /// A change of an admission configuration, and a Release that has no name that a release can have.
-async fn captured(stage: &Stage<'_>) -> Result<()> {
+async fn captured(stage: &Stage<'_>, backout: &Backout) -> Result<()> {
     let home = stage.home("captured").await?;
     let mark = json!({"backout.dev/release-name": home.name, "backout.dev/release-namespace": home.name});
     let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
@@ -161,7 +161,7 @@ async fn captured(stage: &Stage<'_>) -> Result<()> {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [policy, release]}).to_string();
     stage.cluster.kubectl().stdin(list).run(&["apply", "-f", "-"]).await?.success()?;
     eventually("both are counted", PATIENCE, async || {
-        let metrics = stage.backout.watcher_metrics().await?;
+        let metrics = backout.watcher_metrics().await?;
         let is_counted = metrics.sum("backout_captures_total", &[("outcome", "ok")]) > 0.0
             && metrics.sum("backout_reconcile_errors_total", &[("class", "name")]) > 0.0;
         Ok(is_counted.then_some(()))
@@ -170,10 +170,10 @@ async fn captured(stage: &Stage<'_>) -> Result<()> {
 }
 
 /// Somebody connects and says nothing, and somebody says what is no TLS.
-async fn strangers(stage: &Stage<'_>, witness: Option<&Prometheus>) -> Result<()> {
+async fn strangers(stage: &Stage<'_>, backout: &Backout, witness: Option<&Prometheus>) -> Result<()> {
     let authority = stage.cluster.authority().ca();
-    let silent = stage.backout.admission_client(&authority)?.connect().await?;
-    let mut garbled = TcpStream::connect(("127.0.0.1", stage.backout.webhook_port())).await?;
+    let silent = backout.admission_client(&authority)?.connect().await?;
+    let mut garbled = TcpStream::connect(("127.0.0.1", backout.webhook_port())).await?;
     garbled.write_all(b"good day\r\n\r\n").await?;
     if let Some(prometheus) = witness {
         let opened = "max(max_over_time(backout_https_connections_open[5m]) - min_over_time(backout_https_connections_open[5m])) > 0";

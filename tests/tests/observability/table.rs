@@ -85,11 +85,8 @@ pub(crate) fn render(families: &Families) -> String {
     )
 }
 
-/// What only processes tell that this test does not start: one that was elected, one that looks after its certificate.
-const NOT_HERE: [(&str, &str); 2] = [
-    (
-        "backout_certificate_expiry_timestamp_seconds",
-        "gauge | watcher | `certificate`: ca, leaf | When the webhook's certificates end.",
-    ),
-    ("backout_watcher_leader", "gauge | watcher |  | Whether this watcher is the one that works, 1 or 0."),
-];
+/// What only processes tell that this test does not start: a watcher that looks after the webhook's certificate.
+const NOT_HERE: [(&str, &str); 1] = [(
+    "backout_certificate_expiry_timestamp_seconds",
+    "gauge | watcher | `certificate`: ca, leaf | When the webhook's certificates end.",
+)];
