@@ -212,6 +212,11 @@ impl Backout {
         ready(&self.watcher, self.watcher_admin).await
     }
 
+    /// Where the webhook and the watcher serve their metrics, with the job that each is to a monitoring system.
+    pub fn targets(&self) -> [(&'static str, SocketAddr); 2] {
+        [("backout-webhook", self.webhook_admin), ("backout-watcher", self.watcher_admin)]
+    }
+
     /// What the webhook counted.
     pub async fn webhook_metrics(&self) -> Result<Metrics> {
         scrape_metrics(self.webhook_admin).await
@@ -252,6 +257,12 @@ pub async fn scrape_metrics(admin: SocketAddr) -> Result<Metrics> {
         bail!("http://{admin}/metrics answers {}", answer.status);
     }
     Ok(Metrics::new(answer.text()))
+}
+
+/// What a process says that is asked whether it is ready: the status, and the lines.
+pub async fn readiness(admin: SocketAddr) -> Result<(u16, Vec<String>)> {
+    let answer = exchange::get(admin, "/readyz").await?;
+    Ok((answer.status.as_u16(), answer.text().lines().map(str::to_owned).collect()))
 }
 
 async fn webhook(

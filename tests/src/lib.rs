@@ -20,6 +20,7 @@ mod exchange;
 pub mod faults;
 pub mod guard;
 pub mod images;
+pub mod monitoring;
 pub mod mount;
 pub mod namespace;
 pub mod node;

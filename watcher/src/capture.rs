@@ -26,7 +26,7 @@ use kube::{
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::{context::Context, sweep::opts_in};
+use crate::{context::Context, metrics::Watch, sweep::opts_in};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 const VERSION: &str = "v1";
@@ -73,6 +73,7 @@ async fn follow(context: &Context, kind: APIResource, watches: watcher::Config) 
         let changes = match event {
             Ok(event) => known.changes(event),
             Err(error) => {
+                context.metrics.interrupted(Watch::AdmissionConfigurations);
                 tracing::warn!(%error, kind = known.resource.kind, "a watch was interrupted");
                 continue;
             }
@@ -153,6 +154,7 @@ async fn record(context: &Context, captured: Captured) {
         match try_to_record(context, &captured).await {
             Ok(()) => return,
             Err(error) if attempt == ATTEMPTS || !error.may_pass() => {
+                context.metrics.captured(false);
                 tracing::error!(%error, %object, release = %captured.header.release, "a write was not recorded");
                 return;
             }
@@ -176,6 +178,7 @@ async fn try_to_record(context: &Context, captured: &Captured) -> Result<(), Api
     let annotations = encoded.head.metadata.annotations.get_or_insert_default();
     annotations.insert(names::VERIFIED.to_owned(), Verification::Verified.to_string());
     context.log.append(&encoded).await?;
+    context.metrics.captured(true);
     tracing::info!(undo = %draft.name, object = %header.object, release = %key, "captured");
     Ok(())
 }

@@ -4,6 +4,7 @@ use backout_model::{release::Policy, rollback::Options};
 
 use crate::{
     cluster::Cluster, events::Events, memory::Memories, metrics::Metrics, records::Log, schemas::Documents,
+    standings::Standings,
 };
 
 /// What every look at a release needs.
@@ -14,6 +15,7 @@ pub(crate) struct Context {
     pub(crate) events: Events,
     pub(crate) metrics: Metrics,
     pub(crate) memories: Memories,
+    pub(crate) standings: Standings,
     /// The watcher's flags.
     pub(crate) policy: Policy,
     pub(crate) options: Options,

@@ -6,6 +6,7 @@ use backout_model::{names, release::Release};
 use backout_runtime::{
     api::WATCH_SECONDS,
     readiness::{Gate, Readiness},
+    telemetry::Chain,
 };
 use futures::{StreamExt as _, future};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -30,10 +31,11 @@ use crate::{
     events::Events,
     leader::Leader,
     memory::Memories,
-    metrics::Metrics,
+    metrics::{Metrics, Watch},
     reconcile::{Error, reconcile},
     records::{Log, release_of},
     schemas::Documents,
+    standings::Standings,
     sweep::Sweep,
 };
 
@@ -47,25 +49,27 @@ pub(crate) async fn run(
     args: &Args,
     client: Client,
     metrics: Metrics,
-    readiness: Readiness,
+    gates: Gates,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let context = Arc::new(Context {
         cluster: Cluster::new(client.clone()),
         log: Log::new(client.clone(), &args.namespace),
         documents: Documents::new(Cluster::new(client.clone())),
-        events: Events::new(client.clone()),
+        events: Events::new(client.clone(), metrics.clone()),
         metrics: metrics.clone(),
         memories: Memories::default(),
+        standings: Standings::default(),
         policy: args.policy(),
         options: args.options(),
     });
-    let certificates = args.manage_certificates.then(|| Certificates {
+    let Gates { caches, lease, certificate } = gates;
+    let certificates = certificate.map(|gate| Certificates {
         client: client.clone(),
         names: args.certificates.names(&args.namespace),
         settings: args.certificates.settings(&args.namespace),
         expiry: metrics.certificate_expiry.clone(),
-        gate: readiness.gate("certificate"),
+        gate,
     });
     let certificates = async {
         match certificates {
@@ -73,14 +77,13 @@ pub(crate) async fn run(
             None => future::pending().await,
         }
     };
-    let caches = Caches(["releases", "records", "namespaces"].map(|name| readiness.gate(name)));
     let work = || work(args, &context, &caches, &stop);
     let led = async {
-        if !args.leader_elect {
+        let Some(gate) = lease else {
+            metrics.leader.set(1);
             return work().await;
-        }
+        };
         caches.rest();
-        let gate = readiness.gate("lease");
         let mut leader = Leader::new(client, &args.namespace, &args.identity, gate, metrics.leader.clone());
         leader.lead(&stop, work).await
     };
@@ -106,14 +109,17 @@ async fn work(
     let (namespaces, namespaces_writer) = reflector::store();
     let new_record = Arc::new(Notify::new());
     let secrets = Api::namespaced(client.clone(), &args.namespace);
-    let records_changed = records_changed(secrets, records_writer, Arc::clone(&new_record));
+    let [of_releases, of_records, of_namespaces] = &caches.0;
+    let broken_off = breaks(&context.metrics, Watch::Records, of_records);
+    let records_changed = records_changed(secrets, records_writer, Arc::clone(&new_record), broken_off);
+    let broken_off = breaks(&context.metrics, Watch::Namespaces, of_namespaces);
     let namespaces_changed = watcher(Api::<Meta<Namespace>>::all(client.clone()), watches())
         .default_backoff()
         .modify(lean)
         .reflect(namespaces_writer)
         .for_each(|event| {
             if let Err(error) = event {
-                tracing::warn!(%error, "the watch of namespaces was interrupted");
+                broken_off(&error);
             }
             future::ready(())
         });
@@ -127,19 +133,54 @@ async fn work(
         namespaces: namespaces.clone(),
         context: Arc::clone(context),
     };
+    let broken_off = breaks(&context.metrics, Watch::Releases, of_releases);
     let works = controller
         .with_config(controller::Config::default().concurrency(args.workers))
         .reconcile_on(records_changed)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile, error_policy, Arc::clone(context))
-        .for_each(|_| future::ready(()));
+        .for_each(|looked| {
+            if let Err(controller::Error::QueueError(error)) = looked {
+                broken_off(&error);
+            }
+            future::ready(())
+        });
 
-    let _at_rest_then = caches.fill();
+    let _at_rest_then = caches.fill(context);
     tokio::select! {
         () = works => Ok(()),
         () = namespaces_changed => Err(anyhow::anyhow!("the watch of namespaces ended")),
         () = sweep.run(new_record) => Ok(()),
         () = caches.report(releases, records, namespaces) => Ok(()),
+    }
+}
+
+/// What must hold before the watcher is ready.
+pub(crate) struct Gates {
+    caches: Caches,
+    /// Where watchers are elected.
+    lease: Option<Gate>,
+    /// Where the watcher makes the webhook's certificate.
+    certificate: Option<Gate>,
+}
+
+impl Gates {
+    pub(crate) fn new(readiness: &Readiness, args: &Args) -> Self {
+        Self {
+            caches: Caches(["releases", "records", "namespaces"].map(|name| readiness.gate(name))),
+            lease: args.leader_elect.then(|| readiness.gate("lease")),
+            certificate: args.manage_certificates.then(|| readiness.gate("certificate")),
+        }
+    }
+}
+
+/// What is done when a watch breaks off; it is taken up again by itself.
+fn breaks(metrics: &Metrics, watch: Watch, gate: &Gate) -> impl Fn(&watcher::Error) + Send + use<> {
+    let (metrics, gate) = (metrics.clone(), gate.clone());
+    move |error| {
+        metrics.interrupted(watch);
+        gate.waits(Chain(error).to_string());
+        tracing::warn!(watch = watch.metric_label(), error = %Chain(error), "a watch was interrupted");
     }
 }
 
@@ -156,6 +197,7 @@ fn records_changed(
     secrets: Api<Meta<Secret>>,
     writer: reflector::store::Writer<Meta<Secret>>,
     new_record: Arc<Notify>,
+    broken_off: impl Fn(&watcher::Error) + Send + 'static,
 ) -> impl futures::Stream<Item = ObjectRef<Meta<Release>>> + Send + 'static {
     let heads = watches().labels(&format!("{}={}", names::PART, names::PART_HEAD));
     let heads = watcher(secrets, heads).default_backoff().modify(lean).reflect(writer);
@@ -163,7 +205,7 @@ fn records_changed(
         let release = match record {
             Ok(record) => release_of(&record),
             Err(error) => {
-                tracing::warn!(%error, "the watch of undo records was interrupted");
+                broken_off(&error);
                 None
             }
         };
@@ -188,10 +230,11 @@ fn error_policy(release: Arc<Meta<Release>>, error: &Error, context: Arc<Context
 struct Caches([Gate; 3]);
 
 impl Caches {
-    /// Closes them, until they are filled; opens them when the work ends, for who does not work needs none.
-    fn fill(&self) -> impl Drop {
+    /// Closes them, until they are filled; opens them when the work ends, for who does not work needs none, and knows no
+    /// releases.
+    fn fill<'a>(&'a self, context: &'a Context) -> impl Drop {
         self.0.iter().for_each(|gate| gate.close("not yet"));
-        AtRest(self)
+        AtRest(self, context)
     }
 
     fn rest(&self) {
@@ -222,10 +265,12 @@ impl Caches {
     }
 }
 
-struct AtRest<'a>(&'a Caches);
+struct AtRest<'a>(&'a Caches, &'a Context);
 
 impl Drop for AtRest<'_> {
     fn drop(&mut self) {
         self.0.rest();
+        self.1.standings.retain(|_| false);
+        self.1.standings.count(std::iter::empty(), &self.1.metrics);
     }
 }

@@ -10,6 +10,8 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
+use crate::metrics::Metrics;
+
 const CALL: Duration = Duration::from_secs(3);
 /// The apiserver's limit for the note of an Event (events/v1 validation).
 const NOTE: usize = 1024;
@@ -17,12 +19,13 @@ const NOTE: usize = 1024;
 /// Publishes what people are to be told.
 pub(crate) struct Events {
     recorder: Recorder,
+    metrics: Metrics,
 }
 
 impl Events {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client, metrics: Metrics) -> Self {
         let reporter = Reporter { controller: "backout-watcher".to_owned(), instance: None };
-        Self { recorder: Recorder::new(client, reporter) }
+        Self { recorder: Recorder::new(client, reporter), metrics }
     }
 
     /// Publishes notices, all at once; a failure is logged only.
@@ -40,6 +43,7 @@ impl Events {
             secondary: notice.about.is_some().then(|| this(release)),
         };
         let published = tokio::time::timeout(CALL, self.recorder.publish(&event, &about)).await;
+        self.metrics.told(matches!(published, Ok(Ok(()))));
         match published {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(release = %key, %error, "an Event could not be published"),

@@ -48,18 +48,18 @@ pub(crate) async fn secure(
         Ok(outcome) => outcome,
         Err(_) => Err(format!("it could not be stored within {} s", ALL.as_secs())),
     };
-    let label = if outcome.is_ok() { "ok" } else { "missing" };
-    context.metrics.evidence.with_label_values(&[label]).inc();
+    context.metrics.secured(outcome.is_ok());
+    let id = key.revision(observed.status.revision);
     match &outcome {
         Ok(secret) => {
-            tracing::info!(release = %key, %secret, "evidence");
+            tracing::info!(%id, release = %key, %secret, "evidence");
             let limit = observed.policy.history_limit;
             let pruned = timeout_at(end, prune(context, key, release, limit)).await;
             if let Ok(Err(error)) = pruned {
-                tracing::warn!(release = %key, %error, "old evidence could not be deleted");
+                tracing::warn!(%id, release = %key, %error, "old evidence could not be deleted");
             }
         }
-        Err(why) => tracing::warn!(release = %key, %why, "there is no evidence"),
+        Err(why) => tracing::warn!(%id, release = %key, %why, "there is no evidence"),
     }
     outcome
 }

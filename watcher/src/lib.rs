@@ -21,13 +21,14 @@ mod perform;
 mod reconcile;
 mod records;
 mod schemas;
+mod standings;
 mod surroundings;
 mod sweep;
 mod verify;
 mod weed;
 
 use anyhow::Context as _;
-use backout_runtime::{admin, api, readiness::Readiness, shutdown, telemetry};
+use backout_runtime::{admin, api, metrics as runtime_metrics, readiness::Readiness, shutdown, telemetry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -39,17 +40,24 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let signals = shutdown::Signals::register().context("cannot catch signals")?;
     let client = api::connect().await.context("cannot connect to the cluster")?;
     let registry = prometheus::Registry::new();
-    let metrics = metrics::Metrics::register(&registry).context("cannot set up the metrics")?;
+    let metrics = register(&registry).context("cannot set up the metrics")?;
     let listener = TcpListener::bind(args.admin_listen)
         .await
         .with_context(|| format!("cannot listen on {} (--admin-listen)", args.admin_listen))?;
 
-    let readiness = Readiness::default();
+    let readiness = Readiness::register(&registry).context("cannot set up the metrics")?;
+    let gates = controller::Gates::new(&readiness, &args);
     let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
-    let admin = tokio::spawn(admin::serve(listener, readiness.clone(), registry, stop_admin.clone()));
-    let work = controller::run(&args, client, metrics, readiness, stop.clone());
+    let admin = tokio::spawn(admin::serve(listener, readiness, registry, stop_admin.clone()));
+    let work = controller::run(&args, client, metrics, gates, stop.clone());
     let outcome = shutdown::supervise(signals, stop, Box::pin(work)).await;
     stop_admin.cancel();
     admin.await.context("the admin port failed")?;
     outcome?
+}
+
+fn register(registry: &prometheus::Registry) -> prometheus::Result<metrics::Metrics> {
+    runtime_metrics::process(registry, env!("CARGO_PKG_VERSION"))?;
+    api::register(registry)?;
+    metrics::Metrics::register(registry)
 }

@@ -9,7 +9,7 @@ use backout_model::{
     health::Live,
     names::{self, RecordName, ReleaseKey},
     object::{Image, ObjectKey, ObjectRef, Position},
-    protocol::{Observed, Spent, aside_pod},
+    protocol::{Observed, Spent, aside_pod, newcomers},
     release::{Phase, Release, ReleaseStatus},
     rollback::{Proof, Track},
     undo::{
@@ -19,6 +19,7 @@ use backout_model::{
 };
 use backout_runtime::api::{ApiError, Class};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
@@ -64,6 +65,11 @@ pub(crate) async fn release(
     problems.extend(log.problems);
     let (entries, spent): (Vec<_>, Vec<_>) =
         log.entries.into_iter().partition(|entry| entry.position > status.healthy());
+    for record in newcomers(&entries, status.judged()) {
+        // Clocks differ, and the server tells of seconds only.
+        let lag = Timestamp::now().duration_since(record.created).as_secs_f64();
+        context.metrics.lag.observe(lag.max(0.0));
+    }
     let newest = entries.last().map(|entry| entry.position).unwrap_or_default();
     let lost = unpack(context, &status, memory).await?;
     let unpacked = memory.unpacked.iter().flat_map(|(_, unpacked)| unpacked.iter());
@@ -311,7 +317,7 @@ async fn proof(context: &Context, entry: &Entry) -> Result<Proof, ApiError> {
         outcome.clone()
     } else {
         let outcome = verify(&context.cluster, entry, &record).await?;
-        context.metrics.verifications.with_label_values(&[outcome.metric_label()]).inc();
+        context.metrics.verified(&outcome);
         outcome
     };
     Ok(match outcome {

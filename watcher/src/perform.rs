@@ -7,10 +7,10 @@ use std::{
 
 use backout_model::{
     health::Live,
-    names::{RecordName, ReleaseKey},
+    names::{RecordName, ReleaseKey, RevisionId},
     object::{Image, ObjectRef},
     protocol::{self, Decision, Effect, Notice, Observed, Pack, Spent},
-    release::Release,
+    release::{Release, ReleaseStatus},
     rollback::{Restore, Write, without_taken},
     undo::chain::Entry,
 };
@@ -24,6 +24,7 @@ use crate::{
     context::Context,
     diff, evidence,
     memory::Memory,
+    metrics::label,
     packs,
     verify::verify,
 };
@@ -43,6 +44,7 @@ pub(crate) async fn all(
     if decision.status != observed.status {
         store_status(context, key, release, observed, &decision).await?;
     }
+    context.standings.note(key, &decision.status);
     context.events.publish(key, release, decision.notices).await;
     let effects = decision.effects.into_iter();
     let mut outcomes = stream::iter(effects.map(|effect| effect_of(context, key, release, observed, effect)))
@@ -84,15 +86,28 @@ async fn store_status(
     let releases: Api<Release> = Api::namespaced(context.cluster.client(), &key.namespace);
     let params = PostParams::default();
     let call = releases.replace_status(key.name.as_str(), &params, &next);
-    deadline(CALL, format!("PUT status of Release {key}"), call).await?;
-    if decision.status.phase != observed.status.phase
-        && let Some(phase) = decision.status.phase
-    {
-        context.metrics.phases.with_label_values(&[phase.as_str()]).inc();
-        tracing::info!(release = %key, revision = decision.status.revision, phase = phase.as_str(),
-            message = %decision.status.message, "phase");
+    let stored = deadline(CALL, format!("PUT status of Release {key}"), call).await;
+    context.metrics.stored(&stored);
+    stored.map(|_| tell(context, key, observed, &decision.status))
+}
+
+/// Counts and logs what was decided.
+fn tell(context: &Context, key: &ReleaseKey, observed: &Observed, status: &ReleaseStatus) {
+    for milestone in protocol::milestones(&observed.status, status) {
+        context.metrics.reached(milestone);
     }
-    Ok(())
+    let revision = status.revision;
+    let id = key.revision(revision);
+    for stray in protocol::strays(observed, status) {
+        let taken_for = key.revision(stray.header.revision);
+        tracing::info!(%id, release = %key, revision, undo = %stray.name, object = %stray.header.object, %taken_for,
+            "a write that the webhook took for another revision's");
+    }
+    if let Some(phase) = status.phase.filter(|_| status.phase != observed.status.phase) {
+        context.metrics.phases.with_label_values(&[phase.as_str()]).inc();
+        let reason = status.failure.as_ref().map(|failure| &failure.reason);
+        tracing::info!(%id, release = %key, revision, phase = phase.as_str(), reason, status = %status.message, "phase");
+    }
 }
 
 enum Outcome {
@@ -124,7 +139,9 @@ async fn effect_of(
         Effect::Tell => Outcome::Told(diff::tell(context, key, observed).await),
         Effect::SetAside => set_aside(context, key, observed).await,
         Effect::Discard => discard(context, observed).await,
-        Effect::Restore(restore) => restore_one(context, restore).await,
+        Effect::Restore(restore) => {
+            restore_one(context, key.revision(observed.status.revision), restore).await
+        }
         Effect::Verify(name) => match entry(observed, &name) {
             Some(entry) => check(context, entry).await.map_or_else(Outcome::Failed, |()| Outcome::Done),
             None => Outcome::Done,
@@ -141,15 +158,19 @@ async fn effect_of(
 
 /// A revision does not stay uncommitted because it cannot be kept.
 async fn pack(context: &Context, key: &ReleaseKey, observed: &Observed) -> Outcome {
-    match packs::keep(context, key, observed).await {
-        Ok(Ok(name)) => Outcome::Packed(Pack::Kept(name)),
-        Ok(Err(why)) => {
-            tracing::warn!(release = %key, revision = observed.status.revision, why, "not kept for later");
-            Outcome::Packed(Pack::Failed(why))
+    let kept = match packs::keep(context, key, observed).await {
+        Err(error) if error.may_pass() => return Outcome::Failed(error),
+        kept => kept.unwrap_or_else(|error| Err(error.to_string())),
+    };
+    context.metrics.packed(kept.is_ok());
+    Outcome::Packed(match kept {
+        Ok(name) => Pack::Kept(name),
+        Err(why) => {
+            let revision = observed.status.revision;
+            tracing::warn!(id = %key.revision(revision), release = %key, revision, why, "not kept for later");
+            Pack::Failed(why)
         }
-        Err(error) if error.may_pass() => Outcome::Failed(error),
-        Err(error) => Outcome::Packed(Pack::Failed(error.to_string())),
-    }
+    })
 }
 
 /// A pod that has changed meanwhile is looked at again; one that cannot be had holds up no rollback.
@@ -158,9 +179,10 @@ async fn set_aside(context: &Context, key: &ReleaseKey, observed: &Observed) -> 
         return Outcome::Done;
     };
     let pod = protocol::aside_pod(aside);
+    let id = key.revision(aside.revision);
     match context.cluster.patch(&pod, patch).await {
-        Ok(_) => tracing::info!(release = %key, %pod, until = %aside.until.0, "set aside"),
-        Err(error) => tracing::warn!(release = %key, %pod, %error, "not set aside"),
+        Ok(_) => tracing::info!(%id, release = %key, %pod, until = %aside.until.0, "set aside"),
+        Err(error) => tracing::warn!(%id, release = %key, %pod, %error, "not set aside"),
     }
     Outcome::Done
 }
@@ -176,14 +198,14 @@ async fn discard(context: &Context, observed: &Observed) -> Outcome {
     }
 }
 
-async fn restore_one(context: &Context, restore: Restore) -> Outcome {
+async fn restore_one(context: &Context, id: RevisionId<'_>, restore: Restore) -> Outcome {
     let Restore { object, write } = &restore;
     let cluster = &context.cluster;
     let (verb, result) = match write {
         Write::Delete { uid, resource_version, .. } => {
             ("delete", cluster.delete(object, uid, resource_version).await)
         }
-        Write::Update { body, .. } => ("update", put(cluster, object, body, true).await),
+        Write::Update { body, .. } => ("update", put(cluster, id, object, body, true).await),
         Write::Own { resource_version, managed_fields } => {
             let owned = cluster.own(object, resource_version, managed_fields).await;
             if matches!(owned, Ok(Owned::AsBefore)) {
@@ -192,11 +214,11 @@ async fn restore_one(context: &Context, restore: Restore) -> Outcome {
             }
             ("own", owned.map(drop))
         }
-        Write::Create { body } => ("create", put(cluster, object, body, false).await),
+        Write::Create { body } => ("create", put(cluster, id, object, body, false).await),
     };
-    let outcome = result.as_ref().map_or_else(|error| error.class.metric_label(), |()| "ok");
+    let outcome = label(&result);
     context.metrics.restores.with_label_values(&[verb, outcome]).inc();
-    tracing::info!(%object, verb, outcome, "restore");
+    tracing::info!(%id, %object, verb, outcome, "restore");
     match result {
         Ok(()) => Outcome::Restored(restore),
         // The next plan starts from what it is now.
@@ -212,7 +234,13 @@ async fn restore_one(context: &Context, restore: Restore) -> Outcome {
 }
 
 /// Replaces or creates the object; without what others have got meanwhile of what the server allots, where it says so.
-async fn put(cluster: &Cluster, object: &ObjectRef, body: &Value, is_there: bool) -> Result<(), ApiError> {
+async fn put(
+    cluster: &Cluster,
+    id: RevisionId<'_>,
+    object: &ObjectRef,
+    body: &Value,
+    is_there: bool,
+) -> Result<(), ApiError> {
     let mut body = Cow::Borrowed(body);
     loop {
         let result =
@@ -223,7 +251,7 @@ async fn put(cluster: &Cluster, object: &ObjectRef, body: &Value, is_there: bool
                 if error.is(Class::Rejected)
                     && let Some(others) = without_taken(object, &body, &error.message) =>
             {
-                tracing::info!(%object, why = %error.message, "restored without what is taken");
+                tracing::info!(%id, %object, why = %error.message, "restored without what is taken");
                 body = Cow::Owned(others);
             }
             result => return result,
@@ -242,7 +270,7 @@ async fn check(context: &Context, entry: &Entry) -> Result<(), ApiError> {
         Ok(record) => verify(&context.cluster, entry, &record).await?,
         Err(garbage) => backout_model::undo::chain::Verification::Refuted(garbage),
     };
-    context.metrics.verifications.with_label_values(&[outcome.metric_label()]).inc();
+    context.metrics.verified(&outcome);
     noted(context.log.note(entry, &outcome).await)
 }
 
@@ -262,8 +290,7 @@ pub(crate) fn entry<'a>(observed: &'a Observed, name: &RecordName) -> Option<&'a
 
 async fn collect(context: &Context, spent: &Spent) -> Outcome {
     let result = context.log.collect(spent).await;
-    let outcome = result.as_ref().map_or_else(|error| error.class.metric_label(), |()| "ok");
-    context.metrics.collected.with_label_values(&[outcome]).inc();
+    context.metrics.collected(&result);
     match result {
         Err(error) if !error.is(Class::Conflict) => Outcome::Failed(error),
         _ => Outcome::Done,

@@ -36,10 +36,13 @@ impl Error {
     pub(crate) fn metric_label(&self) -> &'static str {
         match self {
             Self::Api(error) => error.class.metric_label(),
-            Self::Name => "name",
+            Self::Name => NAME,
         }
     }
 }
+
+/// See [`Error::metric_label`].
+pub(crate) const NAME: &str = "name";
 
 /// Looks at one release, decides, and does what was decided.
 pub(crate) async fn reconcile(

@@ -313,7 +313,7 @@ pub(crate) fn header(head: &PartialObjectMeta<Secret>) -> Result<Header, String>
 }
 
 /// The log position of a record: its resourceVersion, as long as nothing was noted on it.
-fn position(head: &PartialObjectMeta<Secret>) -> Option<Position> {
+pub(crate) fn position(head: &PartialObjectMeta<Secret>) -> Option<Position> {
     let noted = head.annotations().get(names::POSITION);
     Position::parse(noted.unwrap_or(&head.resource_version()?))
 }

@@ -95,13 +95,16 @@ impl Sweep {
 
     async fn once(&self) {
         let mut missing: BTreeMap<ReleaseKey, Vec<Head>> = BTreeMap::new();
-        for record in self.records.state() {
+        let log = self.records.state();
+        self.count(&log);
+        for record in log {
             if let Some(key) = release_of(&record)
                 && !self.exists(&key)
             {
                 missing.entry(key).or_default().push(record);
             }
         }
+        self.context.standings.retain(|key| self.exists(key));
         self.context.memories.retain(|key| self.exists(key) || missing.contains_key(key));
         let (awaiting, others): (Vec<_>, Vec<_>) =
             missing.into_iter().partition(|(key, records)| self.is_awaited(key, records));
@@ -112,6 +115,15 @@ impl Sweep {
             .for_each_concurrent(PARALLEL, |(key, records)| async move { self.forget(key, records).await });
         // No new release has to wait for the records of one that is gone: what is left goes the next time.
         let _in_time_or_not = tokio::time::timeout(PERIOD, forgotten).await;
+    }
+
+    fn count(&self, log: &[Head]) {
+        let counted = |head: &Head| {
+            let created = head.creation_timestamp().map(|created| created.0.as_second());
+            Some((release_of(head)?, records::position(head)?, created?))
+        };
+        let counted: Vec<_> = log.iter().filter_map(counted).collect();
+        self.context.standings.count(counted.into_iter(), &self.context.metrics);
     }
 
     fn exists(&self, key: &ReleaseKey) -> bool {
@@ -142,7 +154,9 @@ impl Sweep {
             return;
         }
         for record in orphaned {
-            if let Err(error) = self.log.collect(&spent(&record)).await {
+            let collected = self.log.collect(&spent(&record)).await;
+            self.context.metrics.collected(&collected);
+            if let Err(error) = collected {
                 tracing::warn!(release = %key, %error, "a record without a Release could not be collected");
             }
         }

@@ -16,7 +16,7 @@ use std::{io, sync::Arc};
 
 use backout_model::identity::{Deployers, NotAnAccount};
 use backout_runtime::{
-    admin, api,
+    admin, api, metrics as runtime_metrics,
     readiness::Readiness,
     server::{Limits, Server, ServerMetrics},
     tls::{Files, Tls, TlsError},
@@ -33,10 +33,12 @@ use crate::{joins::Joins, log::Log, metrics::Metrics, review::Reviewer, service:
 pub async fn run(args: Args, drain: CancellationToken) -> Result<(), Error> {
     let deployers = Deployers::new(&args.deployers)?;
     let registry = Registry::new();
+    runtime_metrics::process(&registry, env!("CARGO_PKG_VERSION"))?;
+    api::register(&registry)?;
     let metrics = Metrics::register(&registry)?;
     let tls = Arc::new(Tls::load(files(&args), &registry)?);
     let client = api::connect().await?;
-    let readiness = Readiness::default();
+    let readiness = Readiness::register(&registry)?;
     let (releases, follow_releases) =
         releases::follow(client.clone(), readiness.gate("release cache"), metrics.clone());
     let log = Log::new(client.clone(), args.namespace.clone());

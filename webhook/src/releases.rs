@@ -6,6 +6,7 @@ use backout_model::{names::ReleaseKey, release::Release};
 use backout_runtime::{
     api::{ApiError, WATCH_SECONDS, deadline},
     readiness::Gate,
+    telemetry::Chain,
 };
 use futures::StreamExt;
 use kube::{
@@ -47,13 +48,21 @@ pub fn follow(client: Client, gate: Gate, metrics: Metrics) -> (Releases, impl F
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::InitDone) => gate.open(),
-                Ok(Event::Apply(DeserializeGuard(Err(invalid)))) => {
+                Ok(
+                    Event::Apply(DeserializeGuard(Err(invalid)))
+                    | Event::InitApply(DeserializeGuard(Err(invalid))),
+                ) => {
                     metrics.unreadable_releases.inc();
-                    let name = invalid.metadata.name.unwrap_or_default();
-                    tracing::warn!(release = name, error = invalid.error, "a release cannot be read");
+                    let kube::api::ObjectMeta { namespace, name, .. } = invalid.metadata;
+                    let release = format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default());
+                    tracing::warn!(release, error = invalid.error, "a release cannot be read");
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the watch of releases failed; trying again"),
+                Err(error) => {
+                    metrics.watch_interruptions.inc();
+                    gate.waits(Chain(&error).to_string());
+                    tracing::warn!(error = %Chain(&error), "the watch of releases failed; trying again");
+                }
             }
         }
     };

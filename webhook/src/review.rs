@@ -16,7 +16,12 @@ use backout_model::{
 use backout_runtime::api::ApiError;
 use tokio::time::Instant;
 
-use crate::{joins::Joins, log::Log, metrics::Metrics, releases::Releases};
+use crate::{
+    joins::Joins,
+    log::Log,
+    metrics::{Metrics, outcome},
+    releases::Releases,
+};
 
 /// More releases than this are warned anew now and then.
 const WARNED_MAX: usize = 4096;
@@ -83,6 +88,7 @@ impl Reviewer {
             Triage::Write(write) => Ok(*write),
             Triage::Join(joining) => {
                 let asked = self.joins.allowed(&request.user_info, joining.release(), until).await;
+                self.metrics.joined(&asked);
                 joining.answered(asked.map_err(ReviewError::NotAsked)?)
             }
         };
@@ -112,6 +118,12 @@ impl Reviewer {
         if write.is_fenced(live.as_ref()) && self.releases.fence_is_down(write.release(), soon).await {
             live = read().await.map_err(ReviewError::NotRead)?;
         }
+        if let Some(fence) = live.as_ref().and_then(|release| release.status.as_ref()?.fence.as_ref())
+            && write.is_fenced(live.as_ref())
+        {
+            let release = write.release();
+            tracing::info!(id = %release.revision(fence.revision), %release, user = fence.user, "fenced");
+        }
         Ok(write.decide(live.as_ref()))
     }
 
@@ -123,25 +135,28 @@ impl Reviewer {
     ) -> Result<Reviewed, ReviewError> {
         let Recording { draft, patch, warning, knocks } = recording;
         let header = &draft.header;
+        // The number is what the webhook knows: where it turns out to be another one the watcher tells.
+        let id = header.release.revision(header.revision);
         let appended = self.log.append(&draft.encode(self.log.namespace()), until).await;
         let bytes = appended.map_err(|error| {
             self.metrics.not_recorded(error.class);
-            tracing::error!(%error, object = %header.object, release = %header.release, "not recorded");
+            tracing::error!(%id, %error, object = %header.object, release = %header.release, "not recorded");
             ReviewError::NotRecorded(error)
         })?;
         self.metrics.recorded(header.operation, bytes);
         tracing::info!(
-            undo = %draft.name, operation = ?header.operation, object = %header.object,
+            %id, undo = %draft.name, operation = ?header.operation, object = %header.object,
             release = %header.release, revision = header.revision, user = header.user, tool = header.tool,
             bytes, "recorded"
         );
         if knocks && !self.releases.fence_is_down(&header.release, until).await {
+            tracing::info!(%id, release = %header.release, user = header.user, "fenced");
             return Ok(refuse(request, STILL_FENCED));
         }
         let warning = warning.filter(|warning| self.is_news(warning));
         let warning = warning.as_ref().map(|warning| warning.text.as_str());
         let allow = Answer::Allow { patch: patch.as_ref(), warning, undo: Some(&draft.name) };
-        Ok(Reviewed { body: answer(&request.uid, allow), outcome: "recorded" })
+        Ok(Reviewed { body: answer(&request.uid, allow), outcome: outcome::RECORDED })
     }
 
     fn is_news(&self, warning: &Warning) -> bool {
@@ -161,5 +176,5 @@ const STILL_FENCED: &str = "backout: the last revision of this release failed an
 
 fn refuse(request: &Request<'_>, message: &str) -> Reviewed {
     let deny = Answer::Deny { message };
-    Reviewed { body: answer(&request.uid, deny), outcome: "refused" }
+    Reviewed { body: answer(&request.uid, deny), outcome: outcome::FENCED }
 }

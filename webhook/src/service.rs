@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    metrics::Metrics,
+    metrics::{Metrics, outcome},
     review::{ReviewError, Reviewer},
 };
 
@@ -68,34 +68,41 @@ impl Service {
     ) -> (&'static str, Response<Full<Bytes>>) {
         let (head, body) = request.into_parts();
         if head.uri.path() != "/admit" {
-            return ("invalid", text(StatusCode::NOT_FOUND, "there is only /admit"));
+            return (outcome::INVALID, text(StatusCode::NOT_FOUND, "there is only /admit"));
         }
         if head.method != Method::POST {
-            return ("invalid", text(StatusCode::METHOD_NOT_ALLOWED, "only POST"));
+            return (outcome::INVALID, text(StatusCode::METHOD_NOT_ALLOWED, "only POST"));
         }
         let Some(_share) = self.share(head.headers.get(header::CONTENT_LENGTH)) else {
-            return ("overload", overload());
+            return (outcome::OVERLOAD, overload());
         };
         let until = start + timeout(&head.uri).saturating_sub(MARGIN);
         let arrives_until = until.min(start + ARRIVES);
         let body = match timeout_at(arrives_until, read_body(&head.headers, body, BODY_LIMIT)).await {
             Ok(Ok(body)) => body,
             Ok(Err(error @ BodyError::TooLarge)) => {
-                return ("too_large", text(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()));
+                return (outcome::TOO_LARGE, text(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()));
             }
             Ok(Err(error @ BodyError::Broken(_))) => {
-                return ("invalid", text(StatusCode::BAD_REQUEST, &error.to_string()));
+                return (outcome::INVALID, text(StatusCode::BAD_REQUEST, &error.to_string()));
             }
-            Err(_) => return ("slow", text(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+            Err(_) => {
+                return (outcome::SLOW, text(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"));
+            }
         };
         match self.reviewer.review(&body, until).await {
             Ok(reviewed) => (reviewed.outcome, json(reviewed.body)),
             Err(error @ ReviewError::Invalid(_)) => {
                 tracing::warn!(%error, "a request that cannot be answered");
-                ("invalid", text(StatusCode::BAD_REQUEST, &error.to_string()))
+                (outcome::INVALID, text(StatusCode::BAD_REQUEST, &error.to_string()))
             }
             // No refusal, but a failure: what it means for the write is for the configuration to say.
-            Err(error) => ("failed", failure(&error)),
+            Err(error) => {
+                if !matches!(error, ReviewError::NotRecorded(_)) {
+                    tracing::error!(%error, "a write could not be decided");
+                }
+                (outcome::FAILED, failure(&error))
+            }
         }
     }
 

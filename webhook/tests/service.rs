@@ -3,12 +3,16 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::float_cmp,
     clippy::panic,
     reason = "a test says what it expects by failing"
 )]
 
 #[cfg(test)]
 mod fake;
+mod service {
+    mod metrics;
+}
 
 use std::time::{Duration, Instant};
 

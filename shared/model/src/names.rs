@@ -126,11 +126,29 @@ impl ReleaseKey {
     pub fn new(namespace: impl Into<String>, name: ReleaseName) -> Self {
         Self { namespace: namespace.into(), name }
     }
+
+    /// One of its revisions, as logs name it.
+    pub fn revision(&self, revision: u64) -> RevisionId<'_> {
+        RevisionId { release: self, revision }
+    }
 }
 
 impl fmt::Display for ReleaseKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A revision as the logs of both halves name it: `NAMESPACE/NAME#REVISION`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RevisionId<'a> {
+    release: &'a ReleaseKey,
+    revision: u64,
+}
+
+impl fmt::Display for RevisionId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.release, self.revision)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Calls to the API server: one client, and a deadline and a classified error for every call.
 
-use std::{borrow::Cow, future::Future, time::Duration};
+use std::{borrow::Cow, future::Future, sync::OnceLock, time::Duration};
 
 use kube::{Client, Config, core::Status};
+use prometheus::{Histogram, IntCounterVec, Registry};
+use tokio::time::Instant;
 
-use crate::telemetry::Chain;
+use crate::{metrics, telemetry::Chain};
 
 /// Time to open a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,7 +50,8 @@ pub async fn deadline<T>(
     operation: impl Into<Cow<'static, str>>,
     call: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, ApiError> {
-    match tokio::time::timeout(limit, call).await {
+    let start = Instant::now();
+    let outcome = match tokio::time::timeout(limit, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(ApiError::new(operation, error)),
         Err(_) => Err(ApiError {
@@ -56,7 +59,43 @@ pub async fn deadline<T>(
             class: Class::Timeout,
             message: format!("no answer within {} ms", limit.as_millis()),
         }),
+    };
+    if let Some(calls) = CALLS.get() {
+        let label = outcome.as_ref().map_or_else(|error| error.class.metric_label(), |_| OK);
+        calls.total.with_label_values(&[label]).inc();
+        calls.seconds.observe(start.elapsed().as_secs_f64());
     }
+    outcome
+}
+
+/// What is counted of calls: by the process, for calls are made everywhere.
+static CALLS: OnceLock<Calls> = OnceLock::new();
+
+struct Calls {
+    total: IntCounterVec,
+    seconds: Histogram,
+}
+
+/// From a read of what the API server has in memory to the longest deadline.
+const CALL_BUCKETS: [f64; 9] = [0.002, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+
+/// The outcome of a call that did not fail, as a metric's label.
+pub const OK: &str = "ok";
+
+/// Counts all calls with a deadline from now on. Only the first registry of a process gets them.
+pub fn register(registry: &Registry) -> prometheus::Result<()> {
+    let labels = &[("outcome", &outcomes()[..])];
+    let help = "Calls to the API server, by outcome; watches are not among them.";
+    let total = metrics::counters(registry, "backout_api_calls_total", help, labels)?;
+    let help = "Time of calls to the API server.";
+    let seconds = metrics::histogram(registry, "backout_api_call_seconds", help, &CALL_BUCKETS)?;
+    let _first_or_not = CALLS.set(Calls { total, seconds });
+    Ok(())
+}
+
+/// The outcomes of a call, as a metric's label.
+pub fn outcomes() -> Vec<&'static str> {
+    [OK].into_iter().chain(Class::ALL.map(Class::metric_label)).collect()
 }
 
 /// A call that failed.
@@ -121,6 +160,19 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::NotFound,
+        Self::AlreadyExists,
+        Self::Conflict,
+        Self::Forbidden,
+        Self::Gone,
+        Self::TooLarge,
+        Self::Rejected,
+        Self::Transient,
+        Self::Timeout,
+    ];
+
     fn of(status: &Status) -> Self {
         match status.code {
             // etcd's and gRPC's limits come through as internal errors.
@@ -197,6 +249,22 @@ mod tests {
     fn an_error_names_the_operation_and_what_the_server_said() {
         assert_eq!(failed(404, "NotFound", "web not found").to_string(), "GET x: web not found");
         assert_eq!(failed(503, "", "").to_string(), "GET x: the server answered 503");
+    }
+
+    #[tokio::test]
+    async fn each_call_is_counted_by_its_outcome() {
+        let registry = Registry::new();
+        register(&registry).unwrap();
+        let calls = |outcome| CALLS.get().unwrap().total.with_label_values(&[outcome]).get();
+        let before = (calls("ok"), calls("conflict"));
+        deadline(Duration::from_secs(1), "GET x", async { Ok(()) }).await.unwrap();
+        let conflict = Status::failure("", "Conflict").with_code(409).boxed();
+        let lost =
+            deadline(Duration::from_secs(1), "PUT x", async { Err::<(), _>(kube::Error::Api(conflict)) });
+        lost.await.unwrap_err();
+        assert_eq!((calls("ok"), calls("conflict")), (before.0 + 1, before.1 + 1));
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(text.contains("backout_api_call_seconds_count"), "{text}");
     }
 
     #[tokio::test]

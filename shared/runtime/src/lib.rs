@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod api;
+pub mod metrics;
 pub mod readiness;
 pub mod server;
 pub mod shutdown;

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use prometheus::{IntGaugeVec, Opts, Registry};
+
 /// The conditions of readiness of one process. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Mutex<State>>);
@@ -13,13 +15,23 @@ pub struct Readiness(Arc<Mutex<State>>);
 struct State {
     missing: BTreeMap<&'static str, String>,
     draining: bool,
+    gauge: Option<IntGaugeVec>,
 }
 
 impl Readiness {
+    /// Conditions that are told by a metric, too.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let help = "Whether a condition of the process's readiness holds, 1 or 0.";
+        let gauge = IntGaugeVec::new(Opts::new("backout_ready", help), &["gate"])?;
+        registry.register(Box::new(gauge.clone()))?;
+        Ok(Self(Arc::new(Mutex::new(State { gauge: Some(gauge), ..State::default() }))))
+    }
+
     /// Adds a condition; it is missing until its gate is opened.
     pub fn gate(&self, name: &'static str) -> Gate {
-        self.lock().missing.insert(name, "not yet".to_owned());
-        Gate { name, readiness: self.clone() }
+        let gate = Gate { name, readiness: self.clone() };
+        gate.close("not yet");
+        gate
     }
 
     /// From now on the process is not ready, for good: it is about to end.
@@ -55,12 +67,30 @@ pub struct Gate {
 impl Gate {
     /// The condition holds.
     pub fn open(&self) {
-        self.readiness.lock().missing.remove(self.name);
+        self.set(None);
     }
 
     /// The condition does not hold, or not any more.
     pub fn close(&self, why: impl Into<String>) {
-        self.readiness.lock().missing.insert(self.name, why.into());
+        self.set(Some(why.into()));
+    }
+
+    /// Says what keeps the condition from holding, if it does not.
+    pub fn waits(&self, why: impl Into<String>) {
+        if let Some(missing) = self.readiness.lock().missing.get_mut(self.name) {
+            *missing = why.into();
+        }
+    }
+
+    fn set(&self, missing: Option<String>) {
+        let mut state = self.readiness.lock();
+        if let Some(gauge) = &state.gauge {
+            gauge.with_label_values(&[self.name]).set(i64::from(missing.is_none()));
+        }
+        match missing {
+            Some(why) => state.missing.insert(self.name, why),
+            None => state.missing.remove(self.name),
+        };
     }
 }
 
@@ -78,6 +108,28 @@ mod tests {
         assert!(readiness.is_ready());
         cache.close("the watch ended");
         assert_eq!(readiness.missing(), ["cache: the watch ended"]);
+    }
+
+    #[test]
+    fn a_gate_that_is_shut_says_why_and_an_open_one_has_nothing_to_say() {
+        let readiness = Readiness::default();
+        let gate = readiness.gate("cache");
+        gate.waits("forbidden");
+        assert_eq!(readiness.missing(), ["cache: forbidden"]);
+        gate.open();
+        gate.waits("forbidden");
+        assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn each_gate_is_a_series_of_the_metric() {
+        let registry = Registry::new();
+        let readiness = Readiness::register(&registry).unwrap();
+        let _shut = readiness.gate("cache");
+        readiness.gate("tls").open();
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert!(text.contains(r#"backout_ready{gate="cache"} 0"#), "{text}");
+        assert!(text.contains(r#"backout_ready{gate="tls"} 1"#), "{text}");
     }
 
     #[test]

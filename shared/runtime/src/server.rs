@@ -29,7 +29,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful},
 };
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, Registry};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -37,7 +37,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{readiness::Readiness, tls::Tls};
+use crate::{metrics, readiness::Readiness, tls::Tls};
 
 /// Pause after a failed accept: out of file descriptors, trying again at once would only burn the processor.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -282,17 +282,17 @@ pub struct ServerMetrics {
 impl ServerMetrics {
     /// Registers the metrics.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let open = IntGauge::new("https_connections_open", "Connections past their handshake.")?;
-        let failures = IntCounterVec::new(
-            Opts::new("https_connections_failed_total", "Connections that came to nothing, by reason."),
-            &["reason"],
-        )?;
-        registry.register(Box::new(open.clone()))?;
-        registry.register(Box::new(failures.clone()))?;
-        Ok(Self { open, failures })
+        let help = "Connections past their handshake.";
+        let open = metrics::gauge(registry, "backout_https_connections_open", help)?;
+        let name = "backout_https_connections_failed_total";
+        let help = "Connections that came to nothing, by reason.";
+        Ok(Self { open, failures: metrics::counters(registry, name, help, &[("reason", &REASONS)])? })
     }
 
     fn failed(&self, reason: &str) {
         self.failures.with_label_values(&[reason]).inc();
     }
 }
+
+/// Why a connection comes to nothing.
+const REASONS: [&str; 4] = ["accept", "first_request_timeout", "handshake", "handshake_timeout"];

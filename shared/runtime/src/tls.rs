@@ -8,13 +8,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Registry};
 use rustls::{RootCertStore, ServerConfig, crypto::CryptoProvider, server::WebPkiClientVerifier};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::Chain;
+use crate::{metrics, telemetry::Chain};
 
 /// How often the files are read again. By content: mounted Secrets change by swapping links, which file events miss.
 const POLL: Duration = Duration::from_secs(10);
@@ -55,11 +55,9 @@ impl Tls {
     pub fn load(files: Files, registry: &Registry) -> Result<Self, TlsError> {
         let contents = Contents::read(&files)?;
         let config = contents.config(&files)?;
-        let reloads = IntCounterVec::new(
-            Opts::new("tls_certificate_reloads_total", "Changes of the certificate's files, by outcome."),
-            &["outcome"],
-        )?;
-        registry.register(Box::new(reloads.clone()))?;
+        let name = "backout_tls_certificate_reloads_total";
+        let help = "Changes of the certificate's files, by outcome.";
+        let reloads = metrics::counters(registry, name, help, &[("outcome", &["changed", "failed"])])?;
         Ok(Self { files, current: ArcSwap::from_pointee(InUse { contents, config }), reloads })
     }
 

@@ -19,7 +19,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Secret;
-use prometheus::Registry;
+use prometheus::{Registry, TextEncoder};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -34,9 +34,13 @@ pub(crate) enum Behaviour {
     Forbids,
     Hangs,
     FailsOnce,
+    /// Stores records, but lists no Releases.
+    HidesReleases,
 }
 
 pub(crate) struct World {
+    pub(crate) readiness: Readiness,
+    registry: Registry,
     port: u16,
     server: Arc<ApiServer>,
 }
@@ -61,8 +65,10 @@ impl World {
         let api_port = listen(move |request| Arc::clone(&api_server).answer(request)).await;
         let config = kube::Config::new(format!("http://127.0.0.1:{api_port}").parse().unwrap());
         let client = api::client(config).unwrap();
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        let gate = Readiness::default().gate("cache");
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        let readiness = Readiness::default();
+        let gate = readiness.gate("release cache");
         let (releases, follow) = releases::follow(client.clone(), gate, metrics.clone());
         tokio::spawn(follow);
         let log = Log::new(client.clone(), "backout-system".to_owned());
@@ -70,7 +76,21 @@ impl World {
             Reviewer::new(Deployers::default(), releases, Joins::new(client), log, metrics.clone());
         let service = Arc::new(Service::new(reviewer, metrics));
         let port = listen(move |request| Arc::clone(&service).handle(request)).await;
-        Self { port, server }
+        Self { readiness, registry, port, server }
+    }
+
+    /// What a metric says: the sum of the series that end so, labels and all.
+    pub(crate) fn counted(&self, series: &str) -> f64 {
+        let text = TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let samples =
+            text.lines().filter_map(|line| line.strip_prefix("backout_webhook_")?.strip_prefix(series));
+        let values: Vec<f64> = samples.filter_map(|value| value.trim().parse().ok()).collect();
+        assert_eq!(values.len(), 1, "{series} in {text}");
+        values[0]
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// The records, in the order in which they were stored.
@@ -113,6 +133,16 @@ impl ApiServer {
         if head.method == Method::POST && path == "/api/v1/namespaces/backout-system/secrets" {
             return self.create(&body).await;
         }
+        if path == "/apis/backout.dev/v1alpha1/releases" && self.behaviour == Behaviour::HidesReleases {
+            return failure(403, "Forbidden");
+        }
+        if path == "/apis/authorization.k8s.io/v1/subjectaccessreviews" {
+            return respond(201, &json!({"spec": {}, "status": {"allowed": true}}));
+        }
+        if path == "/api/v1/namespaces/other" {
+            let labels = json!({"backout.dev/atomic": "enabled"});
+            return respond(200, &json!({"metadata": {"name": "other", "labels": labels}}));
+        }
         if path == "/apis/backout.dev/v1alpha1/releases" {
             return watch(head.uri.query().unwrap_or_default()).await;
         }
@@ -128,7 +158,7 @@ impl ApiServer {
             Behaviour::Has => failure(409, "AlreadyExists"),
             Behaviour::Forbids => failure(403, "Forbidden"),
             Behaviour::FailsOnce if self.fails() => failure(503, "ServiceUnavailable"),
-            Behaviour::Stores | Behaviour::FailsOnce => {
+            Behaviour::Stores | Behaviour::FailsOnce | Behaviour::HidesReleases => {
                 let secret: Secret = serde_json::from_slice(body).unwrap();
                 let metadata = serde_json::to_value(&secret.metadata).unwrap();
                 self.stored.lock().unwrap().push(secret);
@@ -162,7 +192,8 @@ async fn watch(query: &str) -> Response<Full<Bytes>> {
     }
     respond(
         200,
-        &json!({"apiVersion": "backout.dev/v1alpha1", "kind": "ReleaseList", "metadata": {"resourceVersion": "1"}, "items": []}),
+        &json!({"apiVersion": "backout.dev/v1alpha1", "kind": "ReleaseList", "metadata": {"resourceVersion": "1"},
+                "items": [{"metadata": {"name": "broken", "namespace": "shop"}, "spec": "none"}]}),
     )
 }
 

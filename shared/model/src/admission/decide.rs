@@ -45,6 +45,19 @@ pub enum Pass {
 }
 
 impl Pass {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Exempt(Exempt::DryRun),
+        Self::Exempt(Exempt::Resource),
+        Self::Exempt(Exempt::Component),
+        Self::Exempt(Exempt::Controlled),
+        Self::Exempt(Exempt::NotDeployer),
+        Self::ClusterScoped,
+        Self::OtherOperation,
+        Self::CannotCommit,
+        Self::NoChange,
+    ];
+
     /// A bounded value for a metric's label.
     pub fn metric_label(self) -> &'static str {
         match self {

@@ -147,6 +147,19 @@ impl ReleaseStatus {
         self.sealed_position.as_deref().and_then(Position::parse)
     }
 
+    /// The log position up to which a verdict has fallen, of whatever kind.
+    pub fn judged(&self) -> Position {
+        let healthy = self.healthy();
+        let is_decided = self.phase.is_some_and(|phase| !phase.is_undecided());
+        self.sealed().filter(|_| is_decided).map_or(healthy, |sealed| sealed.max(healthy))
+    }
+
+    /// Whether a rollback is under way that does not get on.
+    pub fn is_stalled(&self) -> bool {
+        let is_stalled = |it: &Condition| it.type_ == "Stalled" && it.status == "True";
+        self.phase == Some(Phase::RollingBack) && self.conditions.iter().any(is_stalled)
+    }
+
     /// The log position after which the current revision began.
     pub fn opened(&self) -> Position {
         self.opened_position.as_deref().and_then(Position::parse).unwrap_or_default()
@@ -180,6 +193,18 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them, in the order of a revision's life.
+    pub const ALL: [Self; 8] = [
+        Self::Open,
+        Self::Progressing,
+        Self::Soaking,
+        Self::Healthy,
+        Self::RollingBack,
+        Self::RolledBack,
+        Self::Held,
+        Self::Notified,
+    ];
+
     /// Whether a verdict is still to come.
     pub fn is_undecided(self) -> bool {
         matches!(self, Self::Open | Self::Progressing | Self::Soaking)

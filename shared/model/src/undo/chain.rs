@@ -72,6 +72,9 @@ impl Verification {
         }
     }
 
+    /// All values of [`Self::metric_label`].
+    pub const LABELS: [&str; 3] = ["verified", "unverified", "refuted"];
+
     /// A bounded value for a metric's label.
     pub fn metric_label(&self) -> &'static str {
         match self {

@@ -191,7 +191,9 @@ fn agree(header: &Header, body: &Body) -> Result<(), Garbage> {
         return Err(Garbage::Contradiction("replicas"));
     }
     let before = body.before.as_ref().map(Image);
-    if header.uid.as_deref() != before.and_then(Image::uid) {
+    // Who sees an object that is there already knows its uid, too.
+    let made = body.after.as_ref().filter(|_| header.captured).map(Image);
+    if header.uid.as_deref() != before.or(made).and_then(Image::uid) {
         return Err(Garbage::Contradiction("uid"));
     }
     if header.resource_version.as_deref() != before.and_then(Image::resource_version) {

@@ -14,6 +14,7 @@ mod clients;
 mod evidence;
 mod faults;
 mod life;
+mod milestones;
 mod orders;
 mod others;
 mod props;

@@ -4,7 +4,10 @@ use super::*;
 use crate::{
     names,
     object::{ObjectKey, ObjectRef},
-    undo::Operation,
+    undo::{
+        Operation,
+        codec::{self, Draft},
+    },
 };
 
 fn object() -> ObjectRef {
@@ -43,6 +46,20 @@ fn a_marked_write_is_captured_with_the_states_before_and_after() {
             image.as_ref().map(|raw| serde_json::from_str::<Value>(raw.get()).unwrap())
         };
         assert_eq!((image(&captured.before), image(&captured.after)), (before.cloned(), after.cloned()));
+    }
+}
+
+#[test]
+fn what_is_captured_can_be_read_again() {
+    let (one, two) = (policy("7", "Fail", &["Helm"]), policy("8", "Ignore", &["Helm"]));
+    for (before, after) in [(None, Some(&one)), (Some(&one), Some(&two)), (Some(&two), None)] {
+        let captured = capture(&object(), before, after).unwrap();
+        let draft =
+            Draft::new(captured.header.clone(), captured.before.as_deref(), captured.after.as_deref());
+        let head = draft.encode("backout-system").head;
+        let body = &head.data.as_ref().unwrap()[codec::BODY].0;
+        let record = codec::decode(&draft.name, head.metadata.annotations.as_ref().unwrap(), body).unwrap();
+        assert_eq!((record.body.before.as_ref(), record.body.after.as_ref()), (before, after));
     }
 }
 
