@@ -20,10 +20,13 @@ async fn a_watcher_that_may_not_gather_or_store_evidence_rolls_back_all_the_same
     }
     let status = ends(&blind, 1, Phase::RolledBack).await;
     let (_, told) = evidence(&blind, &status).await;
-    for lacks in ["cannot get resource \"pods/log\"", "cannot list resource \"events\""] {
-        assert!(told.notes.iter().any(|note| note.contains(lacks)), "{lacks}: {told:#?}");
-    }
     assert_eq!((told.containers.len(), told.changes.len()), (1, 3), "{told:#?}");
+    for (told_in, lacks) in [
+        (&told.containers[0].missing, "cannot get resource \"pods/log\""),
+        (&told.notes, "cannot list resource \"events\""),
+    ] {
+        assert!(told_in.iter().any(|it| it.contains(lacks)), "{lacks}: {told:#?}");
+    }
 
     let status = ends(&mute, 1, Phase::RolledBack).await;
     assert_eq!((&status.evidence, &status.history[0].evidence), (&None, &None));
@@ -59,7 +62,7 @@ async fn an_api_that_does_not_answer_delays_the_rollback_for_some_seconds_at_mos
     }
     let status = ends(&logs, 1, Phase::RolledBack).await;
     let (_, told) = evidence(&logs, &status).await;
-    assert!(told.notes.iter().any(|note| note.contains("no answer within")), "{told:#?}");
+    assert!(told.containers[0].missing.iter().any(|it| it.contains("no answer within")), "{told:#?}");
     let status = ends(&all, 1, Phase::RolledBack).await;
     assert_eq!(status.evidence, None);
     assert_eq!(status.evidence_missing.as_deref(), Some("it could not be stored within 5 s"), "{status:#?}");

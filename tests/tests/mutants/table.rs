@@ -80,7 +80,8 @@ mutants! {
         => "Some(Proof::Refuted(why)) if false && is_claim => changes.refuted.push((entry, why)),",
         MODEL "plan" "a_refuted_claim_that_no_object_bears_out_is_left_out";
     3, "watcher/src/cluster.rs",
-        "resource_version: Some(resource_version.to_owned())," => "resource_version: None,",
+        "..params::exactly(Some(uid.to_owned()), Some(resource_version.to_owned()))" =>
+            "..params::exactly(Some(uid.to_owned()), None)",
         SYSTEM "stories" "a_failed_first_install_is_taken_down_again";
 
     // A healthy release changes nothing but three labels.
@@ -147,6 +148,7 @@ mutants! {
         "let dangling = lost.filter(|_| is_dangling).cloned();" => "let dangling = lost.filter(|_| false && is_dangling).cloned();",
         MODEL "protocol" "a_record_under_one_that_is_gone_is_neither_forgotten_nor_guessed";
     8, "watcher/src/records.rs",
-        "resource_version: Some(spent.resource_version.clone())," => "resource_version: None,",
+        "self.delete(&spent.name, &params::exactly(None, Some(spent.resource_version.clone()))).await?;" =>
+            "self.delete(&spent.name, &params::exactly(None, None)).await?;",
         SYSTEM "stories" "a_good_release_becomes_healthy_and_a_bad_upgrade_of_it_is_rolled_back";
 }
