@@ -1,10 +1,11 @@
 //! Services on a real node: kube-proxy, and a way for pods to the API server, which listens on a loopback address.
 
 use std::{
-    fs,
+    fs, io,
     net::SocketAddr,
     path::PathBuf,
     process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -15,7 +16,8 @@ use serde_json::json;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
-    task::JoinHandle,
+    runtime::Builder,
+    sync::oneshot,
 };
 
 use super::{NAME, requirements, settings};
@@ -29,7 +31,8 @@ use crate::{
 /// Running Services. Dropping them removes their rules from this machine's packet filter.
 pub struct Services {
     proxy: Option<Process>,
-    forwarder: JoinHandle<()>,
+    // Its end ends the forwarder.
+    _forwarder: oneshot::Sender<()>,
     program: PathBuf,
     config: PathBuf,
 }
@@ -40,7 +43,7 @@ impl Services {
         let components = tokio::task::spawn_blocking(|| Components::build(&[Component::KubeProxy]))
             .await
             .context("building kube-proxy was interrupted")??;
-        let (forwarder, address) = forward(cluster).await?;
+        let (forwarder, address) = forward(cluster)?;
         publish(cluster, address).await?;
         let config = cluster.dir().join("kube-proxy.json");
         let settings = json!({
@@ -63,7 +66,7 @@ impl Services {
         let spec = Spec::new("kube-proxy", &program, cluster.logs().join("kube-proxy.log"))
             .arg_pair("--config", &config)
             .env("PATH", requirements::search_path());
-        let services = Self { proxy: Some(Process::spawn(spec)?), forwarder, program, config };
+        let services = Self { proxy: Some(Process::spawn(spec)?), _forwarder: forwarder, program, config };
         services.usable(cluster).await?;
         Ok(services)
     }
@@ -83,7 +86,6 @@ impl Services {
 
 impl Drop for Services {
     fn drop(&mut self) {
-        self.forwarder.abort();
         self.proxy = None;
         let mut cleanup = Command::new(&self.program);
         cleanup.arg("--cleanup").arg("--config").arg(&self.config).env("PATH", requirements::search_path());
@@ -92,22 +94,37 @@ impl Drop for Services {
     }
 }
 
-/// Takes what pods send to the bridge to the API server.
-async fn forward(cluster: &Cluster) -> Result<(JoinHandle<()>, SocketAddr)> {
-    let listener = TcpListener::bind((settings::GATEWAY_ADDRESS, 0)).await?;
+/// Takes what pods send to the bridge to the API server, on a thread of its own: the caller's runtime may be that of the first
+/// of several tests.
+fn forward(cluster: &Cluster) -> Result<(oneshot::Sender<()>, SocketAddr)> {
+    let listener = std::net::TcpListener::bind((settings::GATEWAY_ADDRESS, 0))?;
+    listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let port: u16 = cluster.url().rsplit(':').next().unwrap_or_default().parse()?;
-    let forwarder = tokio::spawn(async move {
-        while let Ok((mut from, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                if let Ok(mut to) = TcpStream::connect(("127.0.0.1", port)).await {
-                    // Either side may hang up.
-                    let _ = copy_bidirectional(&mut from, &mut to).await;
-                }
-            });
-        }
-    });
-    Ok((forwarder, address))
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (stop, stopped) = oneshot::channel();
+    thread::Builder::new().name("forwarder".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                served = serve(listener, port) => served,
+                _ = stopped => Ok(()),
+            }
+        })
+    })?;
+    Ok((stop, address))
+}
+
+async fn serve(listener: std::net::TcpListener, port: u16) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        let (mut from, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            if let Ok(mut to) = TcpStream::connect(("127.0.0.1", port)).await {
+                // Either side may hang up.
+                let _ = copy_bidirectional(&mut from, &mut to).await;
+            }
+        });
+    }
 }
 
 /// Tells the cluster where its API server is.
