@@ -17,6 +17,10 @@ use k8s_openapi::{
 /// Webhooks run in the order of their configurations' names: late, so as to see what others make of an object.
 pub const NAME: &str = "zz-backout";
 
+const LABELS: [(&str, &str); 3] =
+    [("app.kubernetes.io/name", "backout-webhook"), ("app.kubernetes.io/component", "webhook"), PART_OF];
+const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "backout");
+
 /// Time for the API server to wait: far more than a record takes, far less than the 34 s of a request.
 const TIMEOUT_SECONDS: i32 = 5;
 
@@ -26,7 +30,7 @@ pub fn configuration(deployers: &Deployers) -> MutatingWebhookConfiguration {
     MutatingWebhookConfiguration {
         metadata: ObjectMeta {
             name: Some(NAME.to_owned()),
-            labels: Some(BTreeMap::from([("app.kubernetes.io/part-of".to_owned(), "backout".to_owned())])),
+            labels: Some(LABELS.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()),
             ..ObjectMeta::default()
         },
         webhooks: Some(vec![
@@ -40,6 +44,7 @@ pub fn configuration(deployers: &Deployers) -> MutatingWebhookConfiguration {
             MutatingWebhook {
                 name: "cluster.record.backout.dev".to_owned(),
                 rules: Some(vec![rule("Cluster")]),
+                object_selector: Some(of_others()),
                 match_conditions: Some(match_conditions_of_cluster(deployers)),
                 ..entry()
             },
@@ -77,6 +82,18 @@ fn rule(scope: &str) -> RuleWithOperations {
         operations: strings(&["CREATE", "UPDATE", "DELETE"]),
         resources: strings(&["*", "*/scale"]),
         scope: Some(scope.to_owned()),
+    }
+}
+
+/// Backout's own objects may bear the mark of whatever deploys it: they have to be mended while it is down.
+fn of_others() -> LabelSelector {
+    LabelSelector {
+        match_expressions: Some(vec![LabelSelectorRequirement {
+            key: PART_OF.0.to_owned(),
+            operator: "NotIn".to_owned(),
+            values: Some(vec![PART_OF.1.to_owned()]),
+        }]),
+        ..LabelSelector::default()
     }
 }
 
