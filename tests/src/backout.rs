@@ -142,6 +142,13 @@ impl Backout {
         Ok(backout)
     }
 
+    /// Applies other manifests over those that it was installed with.
+    pub async fn reinstall(&self, cluster: &Cluster, manifests: &Path) -> Result<()> {
+        let called_at = self.options.webhook_called_at.unwrap_or(self.webhook_port);
+        let authority = (!self.options.manage_certificates).then(|| cluster.authority().ca_pem());
+        manifests::install(cluster, manifests, called_at, authority.as_deref()).await
+    }
+
     /// `kubectl backout` as this user, in this namespace.
     pub async fn plugin(&self, cluster: &Cluster, user: User<'_>, ns: &str, args: &[&str]) -> Result<Output> {
         let args = [&["backout"], args, &["-n", ns]].concat();

@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::NAMESPACE;
 use crate::cluster::Cluster;
 
 /// Applies the manifests so that the webhook is called at this local port, and trusted by this authority, if any.
@@ -34,7 +33,7 @@ pub(super) async fn install(
 async fn apply(cluster: &Cluster, objects: &[Value]) -> Result<()> {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     let kubectl = cluster.kubectl().stdin(list.to_string());
-    let arguments = ["apply", "--server-side", "--force-conflicts", "-n", NAMESPACE, "-f", "-"];
+    let arguments = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
     kubectl.run(&arguments).await?.success().map(drop).context("cannot apply the manifests")
 }
 
