@@ -21,6 +21,9 @@ async fn with_rights_in_one_namespace_it_keeps_its_promise_there_and_does_nothin
     let home = stage.home("shop").await.unwrap();
     home.admin(&["annotate", "namespace", "shop", "backout.dev/soak=2s"]).await.unwrap().success().unwrap();
     backout.reinstall(&cluster, shipped("overlays/namespaced").as_ref()).await.unwrap();
+    // A watcher that begins with these rights.
+    backout.watcher().restart().await.unwrap();
+    backout.wait_ready().await.unwrap();
 
     let elsewhere = TestNamespace::atomic(&cluster, "elsewhere", &[]).await.unwrap();
     elsewhere.grant("alice").await.unwrap();
