@@ -1,10 +1,11 @@
 //! The API server's audit log: an independent witness of who wrote what.
 //!
 //! # Guarantees
-//! [`Cluster::writes`] contains every write whose response arrived before the call. Reads are never logged; of events,
-//! leases, reviews, bindings and pods' statuses only the metadata is.
+//! [`Cluster::writes`] contains every write whose response arrived before the call; of events, leases, reviews, bindings
+//! and pods' statuses only the metadata is. Of reads only those of Backout's two accounts are logged, and only that they
+//! were: [`Cluster::asked`] has them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
 use backout_model::names;
@@ -100,9 +101,64 @@ impl Writes {
     }
 }
 
+/// One request as it was authorized, a write or not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    /// The verb that was authorized, such as `watch`.
+    pub verb: String,
+    /// The API group, empty for the core.
+    pub group: String,
+    /// The resource with its subresource, such as `pods/log`; the path where it is none.
+    pub resource: String,
+    /// The namespace, empty for cluster-scoped objects.
+    pub namespace: String,
+    /// The name, empty for all of them.
+    pub name: String,
+    /// Whether it was forbidden.
+    pub is_forbidden: bool,
+}
+
 impl Cluster {
+    /// Every request of this user so far, with watches that still run.
+    pub async fn asked(&self, user: User<'_>) -> Result<Vec<Asked>> {
+        let name = user.name();
+        // A watch is logged when it begins, and once more when it ends.
+        let mut asked = BTreeMap::new();
+        for line in self.audited().await?.lines() {
+            let event = read(line)?;
+            if event.user.username == name {
+                let path = event.request_uri.split('?').next().unwrap_or_default();
+                let object = event.object_ref;
+                let resource = match (object.resource.as_str(), object.subresource.as_str()) {
+                    ("", _) => path.to_owned(),
+                    (resource, "") => resource.to_owned(),
+                    (resource, subresource) => format!("{resource}/{subresource}"),
+                };
+                let it = Asked {
+                    verb: event.verb,
+                    group: object.api_group,
+                    resource,
+                    namespace: object.namespace,
+                    name: object.name,
+                    is_forbidden: event.response_status.code == 403,
+                };
+                asked.insert(event.audit_id, it);
+            }
+        }
+        Ok(asked.into_values().collect())
+    }
+
     /// Every write so far.
     pub async fn writes(&self) -> Result<Writes> {
+        let mut writes = Vec::new();
+        for line in self.audited().await?.lines() {
+            writes.extend(parse(line)?);
+        }
+        Ok(Writes(writes).only(|write| !write.name.starts_with("audit-marker-")))
+    }
+
+    /// The log so far, in complete lines.
+    async fn audited(&self) -> Result<String> {
         let marker = format!("audit-marker-{:016x}", rand::random::<u64>());
         let nowhere: Api<ConfigMap> = Api::namespaced(self.client(User::Admin).await?, "kube-system");
         // Refused with 404, but logged: what was answered before it is logged too, give or take a moment.
@@ -114,18 +170,15 @@ impl Cluster {
         .await?;
         sleep(Duration::from_millis(20)).await;
         let later = tokio::fs::read_to_string(self.audit_log()).await.unwrap_or(log);
-        let complete_lines = later.rsplit_once('\n').map_or("", |(lines, _)| lines);
-        let mut writes = Vec::new();
-        for line in complete_lines.lines() {
-            writes.extend(parse(line)?);
-        }
-        Ok(Writes(writes).only(|write| !write.name.starts_with("audit-marker-")))
+        Ok(later.rsplit_once('\n').map_or_else(String::new, |(lines, _)| lines.to_owned()))
     }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
+    #[serde(rename = "auditID")]
+    audit_id: String,
     stage: String,
     verb: String,
     user: EventUser,
@@ -164,9 +217,14 @@ struct Status {
     code: u16,
 }
 
+fn read(line: &str) -> Result<Event> {
+    serde_json::from_str(line).with_context(|| format!("not an audit event: {line}"))
+}
+
 fn parse(line: &str) -> Result<Option<Write>> {
-    let event: Event = serde_json::from_str(line).with_context(|| format!("not an audit event: {line}"))?;
-    if event.stage != "ResponseComplete" && event.stage != "Panic" {
+    let event = read(line)?;
+    let is_over = event.stage == "ResponseComplete" || event.stage == "Panic";
+    if !is_over || ["get", "list", "watch"].contains(&event.verb.as_str()) {
         return Ok(None);
     }
     let requested = |pointer| event.request_object.as_ref()?.pointer(pointer)?.as_str().map(str::to_owned);

@@ -14,7 +14,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -53,7 +53,7 @@ pub struct Limits {
     pub handshake: Duration,
     /// Time from the handshake to the end of the first request's headers: port scanners end here.
     pub first_request: Duration,
-    /// Time from one request of a connection to the end of the next one's headers. Above the 90 s after which Go's
+    /// Time from one request of a connection to the end of the next one's headers, of HTTP/2 up to twice that. Above the 90 s after which Go's
     /// clients close an idle connection, so that it is never the server that closes one just being used.
     pub idle: Duration,
     /// Time to go on serving after the drain has begun.
@@ -207,13 +207,16 @@ impl Shared {
             }
         };
         self.metrics.open.inc();
-        let used = Arc::new(AtomicBool::new(false));
+        let used = Arc::new(Use::default());
         let service = service_fn(|request: Request<Incoming>| {
-            used.store(true, Ordering::Relaxed);
+            let under_way = used.begin();
             let version = request.version();
             let answer = handler(request);
             let drain = self.drain.clone();
-            async move { Ok::<_, Infallible>(closing(answer.await, version, &drain)) }
+            async move {
+                let _under_way = under_way;
+                Ok::<_, Infallible>(closing(answer.await, version, &drain))
+            }
         });
         let connection =
             graceful.watch(self.http.serve_connection(TokioIo::new(stream), service).into_owned());
@@ -223,17 +226,52 @@ impl Shared {
                     tracing::debug!(%error, "connection ended");
                 }
             }
-            () = self.unused(&used) => self.metrics.failed("first_request_timeout"),
+            reason = self.deserted(&used) => self.metrics.failed(reason),
         }
         self.metrics.open.dec();
     }
 
-    /// Resolves if no request has come in time.
-    async fn unused(&self, used: &AtomicBool) {
+    /// Resolves with the reason when nobody uses the connection: no request has come in time, or none has begun for the
+    /// idle time, and none is under way. An idle HTTP/1 connection hyper closes before; of HTTP/2 it asks only
+    /// whether the client still answers pings.
+    async fn deserted(&self, used: &Use) -> &'static str {
         tokio::time::sleep(self.limits.first_request).await;
-        if used.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
+        let mut seen = used.begun.load(Ordering::Relaxed);
+        if seen == 0 {
+            return "first_request_timeout";
         }
+        loop {
+            tokio::time::sleep(self.limits.idle).await;
+            let begun = used.begun.load(Ordering::Relaxed);
+            if begun == seen && used.under_way.load(Ordering::Relaxed) == 0 {
+                return "idle";
+            }
+            seen = begun;
+        }
+    }
+}
+
+/// How a connection is used.
+#[derive(Default)]
+struct Use {
+    begun: AtomicUsize,
+    under_way: AtomicUsize,
+}
+
+impl Use {
+    fn begin(self: &Arc<Self>) -> UnderWay {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(self))
+    }
+}
+
+/// A request, for as long as it lives.
+struct UnderWay(Arc<Use>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -77,7 +77,7 @@ rules:
 - {apiGroups: [""], resources: [secrets], verbs: [get, list, update, patch, delete]}
 - {apiGroups: [apps, batch, demo.example], resources: ["*"], verbs: [get, list, create, update, patch, delete]}
 - {apiGroups: [backout.dev], resources: [releases], verbs: [get, list, watch, create]}
-- {apiGroups: [backout.dev], resources: [releases/status], verbs: [get, update]}
+- {apiGroups: [backout.dev], resources: [releases/status], verbs: [update]}
 - {apiGroups: [admissionregistration.k8s.io], resources: ["*"], verbs: [get, list, watch]}
 - {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}
 ---

@@ -2,9 +2,12 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use http::Request;
+use http::{Request, request::Builder};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::{
+    body::Bytes,
+    client::conn::http2::{SendRequest, handshake},
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
@@ -12,6 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
+    task::JoinHandle,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -101,18 +105,42 @@ pub(crate) async fn http1(running: &Running, path: &str, body: &[u8]) -> (u16, S
     }
 }
 
+/// A client of one HTTP/2 connection, which answers pings.
+pub(crate) struct Http2 {
+    sender: SendRequest<Full<Bytes>>,
+    driver: JoinHandle<()>,
+}
+
+impl Http2 {
+    pub(crate) async fn connect(running: &Running) -> Self {
+        let stream = connect(running, None, b"h2").await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let driver = tokio::spawn(async { drop(connection.await) });
+        Self { sender, driver }
+    }
+
+    /// The status of the answer, if there is one.
+    pub(crate) async fn send(&mut self, request: Builder) -> Option<u16> {
+        let answer = self.sender.send_request(request.body(Full::default()).unwrap()).await;
+        answer.ok().map(|answer| answer.status().as_u16())
+    }
+
+    /// Resolves when the server has closed the connection.
+    pub(crate) async fn closed(self) {
+        self.driver.await.unwrap();
+        drop(self.sender);
+    }
+}
+
 /// Status and body of the answer.
 pub(crate) async fn http2(running: &Running, body: &[u8]) -> (u16, String) {
-    let stream = connect(running, None, b"h2").await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    let driver = tokio::spawn(connection);
+    let mut client = Http2::connect(running).await;
     let body = Full::new(Bytes::copy_from_slice(body));
     let request = Request::post("https://localhost/").body(body).unwrap();
-    let response = sender.send_request(request).await.unwrap();
+    let response = client.sender.send_request(request).await.unwrap();
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    driver.abort();
+    client.driver.abort();
     (status, String::from_utf8(body.to_vec()).unwrap())
 }

@@ -15,10 +15,11 @@ use backout_runtime::{
     server::Limits,
     tls::{Files, Tls},
 };
-use client::{Authority, connect, http1, http2, read_all};
+use client::{Authority, Http2, connect, http1, http2, read_all};
+use http::Request;
 use prometheus::Registry;
 use running::{BODY_LIMIT, quick, start};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 #[tokio::test]
 async fn http1_and_http2_are_answered_alike() {
@@ -52,6 +53,46 @@ async fn who_says_nothing_is_not_waited_for() {
     let mut idle = connect(&running, None, b"http/1.1").await.unwrap();
     assert_eq!(read_all(&mut idle, b"POST / HTTP/1.1\r\nHost:").await, "");
     assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn who_sends_its_headers_byte_by_byte_is_not_waited_for() {
+    let running = start(quick(), false).await;
+    let mut slow = connect(&running, None, b"http/1.1").await.unwrap();
+    let start = Instant::now();
+    let mut trickle = std::iter::once(&b"POST / HTTP/1.1\r\n"[..]).chain(std::iter::repeat(&b"A: b\r\n"[..]));
+    while slow.write_all(trickle.next().unwrap()).await.is_ok() && slow.flush().await.is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn headers_over_the_limit_are_refused_in_both_protocols() {
+    let running = start(Limits::default(), false).await;
+    let mut stream = connect(&running, None, b"http/1.1").await.unwrap();
+    let many = "A: b\r\n".repeat(200);
+    let answer = read_all(&mut stream, format!("POST / HTTP/1.1\r\n{many}\r\n").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let mut stream = connect(&running, None, b"http/1.1").await.unwrap();
+    let long = "a".repeat(1 << 20);
+    let answer = read_all(&mut stream, format!("POST / HTTP/1.1\r\nA: {long}\r\n\r\n").as_bytes()).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let mut client = Http2::connect(&running).await;
+    let request = Request::post("https://localhost/").header("a", "a".repeat(64 << 10));
+    assert!(client.send(request).await.is_none_or(|status| status == 431));
+    assert_eq!(http1(&running, "/", b"").await.0, 200);
+}
+
+#[tokio::test]
+async fn an_http2_connection_is_closed_when_no_request_has_come_for_long_and_not_during_one() {
+    let limits = Limits { idle: Duration::from_millis(150), ..quick() };
+    let running = start(limits, false).await;
+    let mut client = Http2::connect(&running).await;
+    // Longer than both limits together: it answers the server's pings meanwhile.
+    assert_eq!(client.send(Request::post("https://localhost/slow")).await, Some(200));
+    assert_eq!(client.send(Request::post("https://localhost/")).await, Some(200));
+    tokio::time::timeout(Duration::from_secs(5), client.closed()).await.unwrap();
 }
 
 #[tokio::test]
