@@ -66,4 +66,8 @@ async fn with_rights_in_one_namespace_it_keeps_its_promise_there_and_does_nothin
     // The other namespace opted in as well.
     let releases = ["get", "releases", "-n", elsewhere.name(), "-o", "name"];
     assert_eq!(cluster.kubectl().run(&releases).await.unwrap().success().unwrap().stdout, "");
+
+    // Nor do its rights keep it from making the webhook's certificate: it is ready when that is done.
+    let options = BackoutOptions { manage_certificates: true, ..backout.options().clone() };
+    backout.watcher_like(&cluster, "certificates", &options).await.unwrap();
 }
