@@ -236,7 +236,7 @@ mod tests {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(b"[").unwrap();
         for _ in 0..64 {
-            encoder.write_all(&[b' '; 1 << 20]).unwrap();
+            encoder.write_all(&vec![b' '; 1 << 20]).unwrap();
         }
         encoder.write_all(b"]").unwrap();
         assert!(decode(&encoder.finish().unwrap()).is_err());
