@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
 
 mod bad_input {
+    mod flood;
     mod garbage;
     mod refused;
     mod reviews;

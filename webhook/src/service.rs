@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use backout_model::release::duration;
 use backout_runtime::server::{BodyError, read_body};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
@@ -117,8 +118,7 @@ impl Service {
 fn timeout(uri: &Uri) -> Duration {
     let mut pairs = uri.query().unwrap_or_default().split('&');
     let value = pairs.find_map(|pair| pair.strip_prefix("timeout="));
-    let parsed = value.and_then(|value| value.parse::<kube::core::Duration>().ok());
-    parsed.filter(|d| !d.is_negative()).map_or(DEFAULT_TIMEOUT, Duration::from).min(LONGEST_TIMEOUT)
+    value.and_then(|value| duration(value).ok()).unwrap_or(DEFAULT_TIMEOUT).min(LONGEST_TIMEOUT)
 }
 
 /// The API server tries again after a second, within its own timeout.
@@ -169,6 +169,8 @@ mod tests {
             ("/admit?timeout=soon", 10),
             ("/admit?timeout=-5s", 10),
             ("/admit?timeout=1h", 30),
+            ("/admit?timeout=1s-2s", 10),
+            ("/admit?timeout=99999999999999999999h", 10),
         ] {
             assert_eq!(timeout(&uri.parse().unwrap()), Duration::from_secs(seconds), "{uri}");
         }

@@ -223,6 +223,15 @@ fn a_body_of_more_objects_than_any_write_has_is_garbage() {
 }
 
 #[test]
+fn a_body_that_is_nested_too_deep_is_garbage() {
+    let deep = format!("{{\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let image = RawValue::from_string(deep).unwrap();
+    let header = header(Operation::Create, 1, "alice".into());
+    let outcome = read(&codec::encode(&header, None, Some(&image), "n"));
+    assert!(matches!(outcome, Err(Garbage::Body(_))), "{outcome:?}");
+}
+
+#[test]
 fn a_record_that_contradicts_itself_is_garbage() {
     let contradiction =
         |header: Header, before: Option<Box<RawValue>>, after: Option<Box<RawValue>>| match read(

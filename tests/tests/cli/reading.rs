@@ -128,6 +128,38 @@ async fn who_may_only_read_is_told_what_is_there_and_may_not_change_it() {
 }
 
 #[tokio::test]
+async fn who_administers_a_namespace_writes_no_status_and_reads_no_record() {
+    let stage = stage().await;
+    let home = stage.home("people").await.unwrap();
+    for (person, role) in [("bob", "edit"), ("carol", "view")] {
+        stage.cluster.grant(person, role, &home.name).await.unwrap();
+    }
+    let may = async |person: &str, verb: &str, what: &str, namespace: &str| {
+        let (resource, subresource) = what.split_once('/').unwrap_or((what, ""));
+        let subresource = format!("--subresource={subresource}");
+        let ask = ["auth", "can-i", verb, resource, &subresource, "-n", namespace];
+        stage.cluster.kubectl().user(User::Named(person)).run(&ask).await.unwrap().stdout.starts_with("yes")
+    };
+    for (person, verb, what, expected) in [
+        ("alice", "patch", "releases.backout.dev", true),
+        ("alice", "join", "releases.backout.dev", true),
+        ("alice", "update", "releases.backout.dev/status", false),
+        ("alice", "patch", "releases.backout.dev/status", false),
+        ("bob", "join", "releases.backout.dev", true),
+        ("bob", "patch", "releases.backout.dev", false),
+        ("carol", "get", "releases.backout.dev", true),
+        ("carol", "join", "releases.backout.dev", false),
+    ] {
+        assert_eq!(may(person, verb, what, &home.name).await, expected, "{person} {verb} {what}");
+    }
+    for person in ["alice", "bob", "carol"] {
+        for verb in ["get", "list", "create", "update", "delete"] {
+            assert!(!may(person, verb, "secrets", "backout-system").await, "{person} {verb}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_told_with_what_to_do() {
     let stage = stage().await;
     let empty = stage.home("nothing").await.unwrap();

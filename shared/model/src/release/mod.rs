@@ -44,15 +44,15 @@ pub use status::{
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseSpec {
     /// Quiet time after the last write that ends a revision (default 5s).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "policy::optional")]
     #[schemars(extend("pattern" = DURATION))]
     pub settle: Option<Duration>,
     /// Time to become ready, from the end of the writes (default 10m).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "policy::optional")]
     #[schemars(extend("pattern" = DURATION))]
     pub deadline: Option<Duration>,
     /// Time to stay ready before the revision counts as healthy (default 60s).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "policy::optional")]
     #[schemars(extend("pattern" = DURATION))]
     pub soak: Option<Duration>,
     /// What to do with a revision that failed.
@@ -60,7 +60,7 @@ pub struct ReleaseSpec {
     pub on_failure: Option<OnFailure>,
     /// When a failed revision is rolled back, keep one of its failing pods running for so long, out of its workload and its
     /// Services, for a person to look into (default: none is kept).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "policy::optional")]
     #[schemars(extend("pattern" = DURATION))]
     pub keep_failing_pod: Option<Duration>,
     /// Record, judge and report, but touch nothing.
@@ -92,4 +92,4 @@ pub struct OnFailure {
 }
 
 /// A duration as Go writes it, and not negative.
-const DURATION: &str = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$";
+const DURATION: &str = r"^([0-9]{1,6}(\.[0-9]{1,9})?(ms|s|m|h)){1,4}$";

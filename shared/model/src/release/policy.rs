@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{HealthRule, OnFailure, ReleaseSpec};
 use crate::names;
@@ -125,11 +125,26 @@ impl Policy {
 
 /// Reads a time as Go writes it; the error is the rule that it breaks.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    match text.parse::<kube_core::Duration>() {
-        Ok(duration) if !duration.is_negative() => Ok(duration.into()),
-        Ok(_) => Err("it must not be negative".to_owned()),
-        Err(_) => Err("it must be a duration such as 90s or 10m".to_owned()),
+    if text.starts_with('-') {
+        return Err("it must not be negative".to_owned());
     }
+    let parsed = if is_bounded(text) { text.parse::<kube_core::Duration>().ok() } else { None };
+    parsed.map(Duration::from).ok_or_else(|| "it must be a duration such as 90s or 10m".to_owned())
+}
+
+/// What kube's parser can be given: it panics at a sign amid the text, and at a number that is too large.
+fn is_bounded(text: &str) -> bool {
+    text.len() <= 64
+        && !text.contains(['-', '+'])
+        && text.split(|c: char| !c.is_ascii_digit()).all(|digits| digits.len() <= 9)
+}
+
+/// Reads a setting of a spec, as [`duration`] does.
+pub(super) fn optional<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<kube_core::Duration>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| duration(&text).map(Into::into).map_err(D::Error::custom)).transpose()
 }
 
 struct Annotations<'a> {
@@ -169,6 +184,29 @@ mod tests {
 
     fn annotations(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_duration_that_would_overflow_or_bears_a_sign_amid_it_is_refused_with_the_rule() {
+        let rule = "it must be a duration such as 90s or 10m";
+        for text in [
+            "51s-51s0",
+            "1s+1s",
+            "99999999999999999999h",
+            "1e300s",
+            "",
+            "5",
+            "soon",
+            "9".repeat(400).as_str(),
+        ] {
+            let read = duration(text);
+            assert!(text.is_empty() || read == Err(rule.to_owned()), "{text}: {read:?}");
+            let spec = serde_json::json!({"settle": text});
+            let spec = serde_json::from_value::<ReleaseSpec>(spec);
+            assert_eq!(spec.is_err(), read.is_err(), "{text}: {spec:?}");
+        }
+        assert_eq!(duration("-5s"), Err("it must not be negative".to_owned()));
+        assert_eq!(duration("1h2m3.5s"), Ok(Duration::from_millis(3_723_500)));
     }
 
     #[test]

@@ -232,6 +232,17 @@ mod tests {
     }
 
     #[test]
+    fn a_bomb_is_not_inflated() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(b"[").unwrap();
+        for _ in 0..64 {
+            encoder.write_all(&vec![b' '; 1 << 20]).unwrap();
+        }
+        encoder.write_all(b"]").unwrap();
+        assert!(decode(&encoder.finish().unwrap()).is_err());
+    }
+
+    #[test]
     fn garbage_is_no_pack() {
         assert!(decode(b"garbage").is_err());
     }
