@@ -23,7 +23,7 @@ async fn hundreds_of_connections_that_are_held_and_not_used_stop_no_write() {
         .try_collect()
         .await
         .unwrap();
-    let open = backout.webhook_metrics().await.unwrap().sum("https_connections_open", &[]);
+    let open = backout.webhook_metrics().await.unwrap().sum("backout_https_connections_open", &[]);
     assert!(open >= 900.0, "{open}");
     let ns = TestNamespace::atomic(cluster, "held connections", &[]).await.unwrap();
     for name in 0..10 {
