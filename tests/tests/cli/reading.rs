@@ -59,8 +59,13 @@ async fn a_failed_upgrade_is_followed_to_its_end_and_explained() {
 async fn what_a_revision_changed_is_told_while_it_is_judged_when_it_is_over_and_when_it_failed() {
     let stage = stage().await;
     let home = home(&stage, "diff", "Rollback").await;
-    let secret = |value: &str| {
-        format!("{{apiVersion: v1, kind: Secret, metadata: {{name: key}}, stringData: {{token: {value}}}}}")
+    // By one command: two may be two revisions where the machine is slow.
+    let apply = async |secret: &str, image: &str| {
+        let small = Stage::small(image, "good day").unwrap();
+        let secret = format!(
+            "{{apiVersion: v1, kind: Secret, metadata: {{name: key}}, stringData: {{token: {secret}}}}}"
+        );
+        home.apply(&format!("{small}\n---\n{secret}"), "").await.unwrap();
     };
     let told = async |args: &[&str]| {
         let output = alice(&home, &[&["diff"], args].concat()).await.success().unwrap();
@@ -72,8 +77,7 @@ async fn what_a_revision_changed_is_told_while_it_is_judged_when_it_is_over_and_
     let greets = |from: &str, to: &str| format!("    data.greeting: {from} -> {to}");
     let one = home.name.clone() + "/" + &home.name + ": revision ";
 
-    home.apply(&secret("first-secret-value"), "").await.unwrap();
-    apply(&home, GOOD, "good day").await;
+    apply("first-secret-value", GOOD).await;
     let under_way = told(&[]).await;
     assert_eq!(under_way[0], format!("{one}2 changed"));
     assert!(under_way.contains(&greets("hello", "good day")), "{under_way:#?}");
@@ -81,8 +85,7 @@ async fn what_a_revision_changed_is_told_while_it_is_judged_when_it_is_over_and_
     alice(&home, &["status", "--watch", "--timeout=2m"]).await.success().unwrap();
     assert_eq!(told(&[]).await, under_way, "it is kept");
 
-    home.apply(&secret("second-secret-value"), "").await.unwrap();
-    apply(&home, BAD, "good day").await;
+    apply("second-secret-value", BAD).await;
     let under_way = told(&[]).await;
     assert!(under_way.contains(&web), "{under_way:#?}");
     let image = format!("    spec.template.spec.containers[web].image: {GOOD} -> {BAD}");
