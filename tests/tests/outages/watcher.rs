@@ -32,6 +32,8 @@ async fn a_watcher_killed_at_any_moment_of_a_bad_upgrade_rolls_it_back_all_the_s
         };
         (kills.log, ends)
     };
+    // The last kill may have been under way, and nobody there to start it again, when all was over.
+    stage.backout().watcher().restart().await.unwrap();
     for line in &kills {
         println!("{line}");
     }
