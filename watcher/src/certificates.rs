@@ -7,14 +7,17 @@ mod make;
 mod places;
 mod read;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use backout_model::certificates::{self, Fingerprint, Observed, Settings, Step};
 use backout_runtime::{
     api::{ApiError, Class},
     readiness::Gate,
 };
-use futures::{StreamExt as _, future, stream};
+use futures::{
+    StreamExt as _, future,
+    stream::{self, BoxStream},
+};
 use jiff::Timestamp;
 use k8s_openapi::api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret};
 use kube::{
@@ -23,6 +26,7 @@ use kube::{
     runtime::{WatchStreamExt as _, watcher},
 };
 use prometheus::IntGaugeVec;
+use serde::de::DeserializeOwned;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
@@ -76,18 +80,9 @@ impl Certificates {
             Api::<PartialObjectMeta<Secret>>::namespaced(self.client.clone(), &self.names.namespace);
         let configurations = Api::<PartialObjectMeta<MutatingWebhookConfiguration>>::all(self.client.clone());
         let mut events = stream::select_all([
-            watcher(secrets.clone(), named(&self.names.serving))
-                .default_backoff()
-                .map(|event| event.map(drop))
-                .boxed(),
-            watcher(secrets, named(&self.names.authority))
-                .default_backoff()
-                .map(|event| event.map(drop))
-                .boxed(),
-            watcher(configurations, named(&self.names.configuration))
-                .default_backoff()
-                .map(|event| event.map(drop))
-                .boxed(),
+            changes(secrets.clone(), named(&self.names.serving)),
+            changes(secrets, named(&self.names.authority)),
+            changes(configurations, named(&self.names.configuration)),
         ]);
         while let Some(event) = events.next().await {
             if let Err(error) = event {
@@ -189,6 +184,17 @@ impl Certificates {
             }
         }
     }
+}
+
+/// That something changed, whatever it is.
+fn changes<K>(
+    objects: Api<PartialObjectMeta<K>>,
+    watches: watcher::Config,
+) -> BoxStream<'static, watcher::Result<()>>
+where
+    PartialObjectMeta<K>: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watcher(objects, watches).default_backoff().map(|event| event.map(drop)).boxed()
 }
 
 /// Somebody else was faster: it is looked at again.

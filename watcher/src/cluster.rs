@@ -12,7 +12,7 @@ use backout_runtime::api::{ApiError, Class, deadline};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client,
-    api::{DeleteParams, GetParams, ListParams, PartialObjectMeta, Patch, PropagationPolicy, VersionMatch},
+    api::{DeleteParams, GetParams, ListParams, PartialObjectMeta, PropagationPolicy, VersionMatch},
     core::Request,
 };
 use serde::de::DeserializeOwned;
@@ -149,10 +149,7 @@ impl Cluster {
 
     /// Applies a JSON patch; the object as it is then.
     pub(crate) async fn patch(&self, object: &ObjectRef, operations: Value) -> Result<Value, ApiError> {
-        let patch = match serde_json::from_value(operations) {
-            Ok(operations) => Patch::<()>::Json(operations),
-            Err(error) => return Err(ApiError::new("PATCH", kube::Error::SerdeError(error))),
-        };
+        let patch = params::operations(operations).map_err(|error| ApiError::new("PATCH", error))?;
         self.call("PATCH", object, requests(object).patch(&segment(object), &params::patch(), &patch)).await
     }
 

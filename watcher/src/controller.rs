@@ -271,6 +271,6 @@ impl Drop for AtRest<'_> {
     fn drop(&mut self) {
         self.0.rest();
         self.1.standings.retain(|_| false);
-        self.1.standings.count(std::iter::empty(), &self.1.metrics);
+        self.1.standings.count(&[], &self.1.metrics);
     }
 }

@@ -23,8 +23,8 @@ struct Standing {
     judged: Position,
 }
 
-/// A record as the census sees it: of which release, where in the log, and when it was created, in seconds.
-pub(crate) type Counted = (ReleaseKey, Position, i64);
+/// A record as it is counted: of which release, where in the log, and when it was created, in seconds.
+pub(crate) type Counted<'a> = (&'a ReleaseKey, Position, i64);
 
 impl Standings {
     /// Notes what is stored of a release.
@@ -40,7 +40,7 @@ impl Standings {
     }
 
     /// Counts the releases and what is in the log.
-    pub(crate) fn count(&self, log: impl ExactSizeIterator<Item = Counted>, metrics: &Metrics) {
+    pub(crate) fn count(&self, log: &[Counted<'_>], metrics: &Metrics) {
         let standings = self.lock();
         for phase in Phase::ALL {
             let count = standings.values().filter(|standing| standing.phase == Some(phase)).count();
@@ -49,11 +49,11 @@ impl Standings {
         metrics.stalled.set(number(standings.values().filter(|standing| standing.is_stalled).count()));
         metrics.log_records.set(number(log.len()));
         // Of a release that was never looked at nothing is known: another watcher may have.
-        let is_undecided = |(key, position, _): &Counted| {
+        let is_undecided = |(key, position, _): &&Counted<'_>| {
             standings.get(key).is_some_and(|standing| *position > standing.judged)
         };
-        let undecided = log.filter(is_undecided);
-        metrics.oldest_undecided.set(undecided.map(|(.., created)| created).min().unwrap_or_default());
+        let undecided = log.iter().filter(is_undecided);
+        metrics.oldest_undecided.set(undecided.map(|(.., created)| *created).min().unwrap_or_default());
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ReleaseKey, Standing>> {
@@ -90,15 +90,14 @@ mod tests {
     fn each_release_is_counted_in_its_phase_until_it_is_gone() {
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let standings = Standings::default();
-        let none = || Vec::<Counted>::new().into_iter();
         let releases = |phase: &str| metrics.releases.with_label_values(&[phase]).get();
         standings.note(&key("a"), &status(Phase::Open, "1", None));
         standings.note(&key("b"), &status(Phase::Open, "1", None));
         standings.note(&key("b"), &status(Phase::Held, "1", Some("2")));
-        standings.count(none(), &metrics);
+        standings.count(&[], &metrics);
         assert_eq!((releases("Open"), releases("Held"), releases("Healthy")), (1, 1, 0));
         standings.retain(|key| key.name.as_str() == "a");
-        standings.count(none(), &metrics);
+        standings.count(&[], &metrics);
         assert_eq!((releases("Open"), releases("Held")), (1, 0));
     }
 
@@ -113,7 +112,7 @@ mod tests {
         for (is, counted) in [(false, 0), (true, 1)] {
             set(&mut stalled, is);
             standings.note(&key("a"), &stalled);
-            standings.count(Vec::new().into_iter(), &metrics);
+            standings.count(&[], &metrics);
             assert_eq!(metrics.stalled.get(), counted);
         }
     }
@@ -122,19 +121,17 @@ mod tests {
     fn the_oldest_undecided_record_is_one_on_which_no_verdict_has_fallen() {
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let standings = Standings::default();
-        let log = || {
-            [("held", 5, 100), ("held", 9, 200), ("open", 6, 150), ("unknown", 7, 50)]
-                .map(|(name, position, created)| (key(name), Position(position), created))
-                .into_iter()
-        };
+        let [held, open, unknown] = ["held", "open", "unknown"].map(key);
+        let log = [(&held, 5, 100), (&held, 9, 200), (&open, 6, 150), (&unknown, 7, 50)]
+            .map(|(key, position, created)| (key, Position(position), created));
         standings.note(&key("held"), &status(Phase::Held, "1", Some("8")));
         standings.note(&key("open"), &status(Phase::Progressing, "1", Some("8")));
-        standings.count(log(), &metrics);
+        standings.count(&log, &metrics);
         assert_eq!((metrics.log_records.get(), metrics.oldest_undecided.get()), (4, 150));
         standings.note(&key("open"), &status(Phase::Healthy, "8", Some("8")));
-        standings.count(log(), &metrics);
+        standings.count(&log, &metrics);
         assert_eq!(metrics.oldest_undecided.get(), 200);
-        standings.count(log().filter(|_| false).collect::<Vec<_>>().into_iter(), &metrics);
+        standings.count(&[], &metrics);
         assert_eq!((metrics.log_records.get(), metrics.oldest_undecided.get()), (0, 0));
     }
 }

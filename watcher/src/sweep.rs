@@ -95,12 +95,11 @@ impl Sweep {
 
     async fn once(&self) {
         let mut missing: BTreeMap<ReleaseKey, Vec<Head>> = BTreeMap::new();
-        let log = self.records.state();
+        let log = self.records.state().into_iter();
+        let log: Vec<_> = log.filter_map(|record| Some((release_of(&record)?, record))).collect();
         self.count(&log);
-        for record in log {
-            if let Some(key) = release_of(&record)
-                && !self.exists(&key)
-            {
+        for (key, record) in log {
+            if !self.exists(&key) {
                 missing.entry(key).or_default().push(record);
             }
         }
@@ -117,13 +116,13 @@ impl Sweep {
         let _in_time_or_not = tokio::time::timeout(PERIOD, forgotten).await;
     }
 
-    fn count(&self, log: &[Head]) {
-        let counted = |head: &Head| {
+    fn count(&self, log: &[(ReleaseKey, Head)]) {
+        let counted = log.iter().filter_map(|(key, head)| {
             let created = head.creation_timestamp().map(|created| created.0.as_second());
-            Some((release_of(head)?, records::position(head)?, created?))
-        };
-        let counted: Vec<_> = log.iter().filter_map(counted).collect();
-        self.context.standings.count(counted.into_iter(), &self.context.metrics);
+            Some((key, records::position(head)?, created?))
+        });
+        let counted: Vec<_> = counted.collect();
+        self.context.standings.count(&counted, &self.context.metrics);
     }
 
     fn exists(&self, key: &ReleaseKey) -> bool {

@@ -2,19 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use backout_model::{
-    certificates::{Configuration, Fingerprint, Observed},
-    names,
-};
+use backout_model::certificates::{Configuration, Fingerprint, Observed};
 use backout_runtime::api::{ApiError, deadline};
 use k8s_openapi::{
     ByteString,
     api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret},
 };
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
-};
+use kube::{Api, Client, ResourceExt as _, api::ObjectMeta};
 use serde_json::{Value, json};
 
 use super::{
@@ -22,6 +16,7 @@ use super::{
     make::Pair,
     read::{self, Certificate, Held},
 };
+use crate::params;
 
 /// The server itself gives up after 34 s.
 const CALL: Duration = Duration::from_secs(10);
@@ -115,8 +110,7 @@ impl Places {
         found: Option<&Secret>,
         data: impl Iterator<Item = (&'static str, String)>,
     ) -> Result<(), ApiError> {
-        let params =
-            PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let params = params::post();
         let data = data.map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes()))).collect();
         if let Some(found) = found {
             let secret = Secret { data: Some(data), ..found.clone() };
@@ -145,12 +139,9 @@ impl Places {
         let version = configuration.resource_version();
         operations.push(json!({"op": "replace", "path": "/metadata/resourceVersion", "value": version}));
         let operation = format!("PATCH MutatingWebhookConfiguration {}", self.names.configuration);
-        let patch = match serde_json::from_value(Value::Array(operations)) {
-            Ok(operations) => Patch::<()>::Json(operations),
-            Err(error) => return Err(ApiError::new(operation, kube::Error::SerdeError(error))),
-        };
-        let params =
-            PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = params::operations(Value::Array(operations));
+        let patch = patch.map_err(|error| ApiError::new(operation.clone(), error))?;
+        let params = params::patch();
         let call = self.configurations.patch(&self.names.configuration, &params, &patch);
         deadline(CALL, operation, call).await.map(drop)
     }
