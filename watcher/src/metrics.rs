@@ -249,10 +249,9 @@ fn made(is_made: bool) -> &'static str {
 const NO_REASON: &str = "None";
 
 fn verdicts(registry: &Registry) -> prometheus::Result<IntCounterVec> {
-    let options =
-        prometheus::Opts::new("backout_verdicts_total", "Verdicts, with the reason of those that failed.");
-    let verdicts = IntCounterVec::new(options, &["verdict", "reason"])?;
-    registry.register(Box::new(verdicts.clone()))?;
+    let help = "Verdicts, with the reason of those that failed.";
+    // Not each verdict with each reason.
+    let verdicts = counters(registry, "backout_verdicts_total", help, &[("verdict", &[]), ("reason", &[])])?;
     verdicts.with_label_values(&["healthy", NO_REASON]).inc_by(0);
     for reason in reasons::ALL.iter().chain([&reasons::OTHER]) {
         verdicts.with_label_values(&["failed", reason]).inc_by(0);
@@ -263,10 +262,7 @@ fn verdicts(registry: &Registry) -> prometheus::Result<IntCounterVec> {
 /// Without a series for what is not known: 0 would have ended long ago.
 fn certificate_expiry(registry: &Registry) -> prometheus::Result<IntGaugeVec> {
     let name = "backout_certificate_expiry_timestamp_seconds";
-    let options = prometheus::Opts::new(name, "When the webhook's certificates end.");
-    let expiry = IntGaugeVec::new(options, &["certificate"])?;
-    registry.register(Box::new(expiry.clone()))?;
-    Ok(expiry)
+    gauges(registry, name, "When the webhook's certificates end.", &[("certificate", &[])])
 }
 
 fn rollback_seconds(registry: &Registry) -> prometheus::Result<HistogramVec> {

@@ -6,7 +6,8 @@ use prometheus::{
     core::Collector, process_collector::ProcessCollector,
 };
 
-/// A label with all the values that it can have: words of the code, never of the cluster.
+/// A label with all the values that it can have: words of the code, never of the cluster. Of one that names none here the
+/// series come as they are set.
 pub type Label<'a> = (&'a str, &'a [&'a str]);
 
 /// A counter without labels.

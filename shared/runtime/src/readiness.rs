@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::{IntGaugeVec, Registry};
+
+use crate::metrics;
 
 /// The conditions of readiness of one process. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -22,8 +24,7 @@ impl Readiness {
     /// Conditions that are told by a metric, too.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let help = "Whether a condition of the process's readiness holds, 1 or 0.";
-        let gauge = IntGaugeVec::new(Opts::new("backout_ready", help), &["gate"])?;
-        registry.register(Box::new(gauge.clone()))?;
+        let gauge = metrics::gauges(registry, "backout_ready", help, &[("gate", &[])])?;
         Ok(Self(Arc::new(Mutex::new(State { gauge: Some(gauge), ..State::default() }))))
     }
 

@@ -53,8 +53,9 @@ pub struct Limits {
     pub handshake: Duration,
     /// Time from the handshake to the end of the first request's headers: port scanners end here.
     pub first_request: Duration,
-    /// Time from one request of a connection to the end of the next one's headers, of HTTP/2 up to twice that. Above the 90 s after which Go's
-    /// clients close an idle connection, so that it is never the server that closes one just being used.
+    /// Time from one request of a connection to the end of the next one's headers, of HTTP/2 up to twice that. Above the
+    /// 90 s after which Go's clients close an idle connection, so that it is never the server that closes one just being
+    /// used.
     pub idle: Duration,
     /// Time to go on serving after the drain has begun.
     pub grace: Duration,
@@ -323,7 +324,7 @@ impl ServerMetrics {
         let help = "Connections past their handshake.";
         let open = metrics::gauge(registry, "backout_https_connections_open", help)?;
         let name = "backout_https_connections_failed_total";
-        let help = "Connections that came to nothing, by reason.";
+        let help = "Connections that came to nothing, or that nobody used any more, by reason.";
         Ok(Self { open, failures: metrics::counters(registry, name, help, &[("reason", &REASONS)])? })
     }
 
@@ -332,5 +333,5 @@ impl ServerMetrics {
     }
 }
 
-/// Why a connection comes to nothing.
-const REASONS: [&str; 4] = ["accept", "first_request_timeout", "handshake", "handshake_timeout"];
+/// Why a connection comes to nothing, or is closed because nobody uses it.
+const REASONS: [&str; 5] = ["accept", "first_request_timeout", "handshake", "handshake_timeout", "idle"];
