@@ -1,10 +1,10 @@
 //! The configuration: every setting of the webhook, with its default.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use backout_model::release::duration;
 use backout_runtime::telemetry::LogFormat;
 use clap::Parser;
-use kube::core::Duration;
 
 /// Records every write of a deployer before it commits, so that it can be undone.
 #[derive(Clone, Debug, Parser)]
@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long)]
     pub print_configuration: bool,
     /// Time to go on serving after SIGTERM, until the cluster knows that this replica is gone.
-    #[arg(long, env = "BACKOUT_GRACE", default_value = "10s")]
+    #[arg(long, env = "BACKOUT_GRACE", default_value = "10s", value_parser = duration)]
     pub grace: Duration,
     /// How the log is written: text or json.
     #[arg(long, env = "BACKOUT_LOG_FORMAT", default_value_t)]
@@ -45,4 +45,19 @@ pub struct Args {
     /// What is logged, in the syntax of `RUST_LOG`.
     #[arg(long, env = "BACKOUT_LOG", default_value = "info,kube=warn")]
     pub log: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grace_that_is_no_duration_is_refused_with_the_rule() {
+        let with = |grace: &str| Args::try_parse_from(["backout-webhook", "--grace", grace]);
+        assert_eq!(with("1m30s").unwrap().grace, Duration::from_secs(90));
+        for text in ["soon", "1s-2s", "99999999999999999999h"] {
+            let refused = with(text).unwrap_err().to_string();
+            assert!(refused.contains("it must be a duration such as 90s or 10m"), "{refused}");
+        }
+    }
 }

@@ -45,7 +45,7 @@ pub async fn run(args: Args, drain: CancellationToken) -> Result<(), Error> {
     let reviewer = Reviewer::new(deployers, releases, Joins::new(client), log, metrics.clone());
     let service = Arc::new(Service::new(reviewer, metrics));
 
-    let limits = Limits { grace: args.grace.into(), ..Limits::default() };
+    let limits = Limits { grace: args.grace, ..Limits::default() };
     let server_metrics = ServerMetrics::register(&registry)?;
     let server = Server::bind(args.listen, Arc::clone(&tls), limits, server_metrics)
         .await

@@ -29,6 +29,17 @@ fn update() -> Value {
     review("UPDATE", &config_map("1"), &config_map("2"))
 }
 
+/// The mark of Helm's own upgrade, which begins.
+fn helms_upgrade() -> Value {
+    let secret = |status: &str| {
+        json!({"type": "helm.sh/release.v1", "metadata": {"name": "sh.helm.release.v1.front.v2", "namespace": "shop",
+               "labels": {"status": status}}})
+    };
+    let mut write = review("UPDATE", &secret("pending-upgrade"), &secret("deployed"));
+    write["request"]["resource"]["resource"] = json!("secrets");
+    write
+}
+
 #[tokio::test]
 async fn a_write_is_allowed_once_its_record_is_stored() {
     let world = World::start(Behaviour::Stores).await;
@@ -139,12 +150,7 @@ async fn what_is_no_review_is_refused_with_the_reason() {
 async fn a_fence_that_only_the_api_server_knows_of_stops_helms_own_record() {
     let world = World::start(Behaviour::Stores).await;
     world.fence(Some(json!({"revision": 2, "user": "alice", "message": "rolled back"})));
-    let secret = |status: &str| {
-        json!({"type": "helm.sh/release.v1", "metadata": {"name": "sh.helm.release.v1.front.v2", "namespace": "shop",
-               "labels": {"status": status}}})
-    };
-    let mut write = review("UPDATE", &secret("pending-upgrade"), &secret("deployed"));
-    write["request"]["resource"]["resource"] = json!("secrets");
+    let write = helms_upgrade();
     let (_, answer) = world.admit(&write).await;
     assert_eq!(answer["response"]["status"]["message"], "rolled back");
     world.fence(None);

@@ -1,5 +1,7 @@
 //! The arguments in the manifests are those that the programs take.
 
+use std::time::Duration;
+
 use clap::Parser as _;
 use serde_json::Value;
 use system_tests::Cluster;
@@ -33,7 +35,7 @@ async fn each_setting_of_the_values_reaches_the_programs() {
     let cluster = Cluster::shared().unwrap();
     let (webhook, watcher) = understood("all values", &templated(cluster, &[], &ALL_SET).await);
     assert_eq!(webhook.deployers, ["ci:deployer"]);
-    assert_eq!((webhook.log.as_str(), webhook.grace.to_string()), ("debug", "20s".to_owned()));
+    assert_eq!((webhook.log.as_str(), webhook.grace), ("debug", Duration::from_secs(20)));
     let seconds = [watcher.settle, watcher.deadline, watcher.soak, watcher.keep_failing_pod]
         .map(|duration| duration.as_secs());
     assert_eq!(seconds, [7, 5400, 90, 1800]);

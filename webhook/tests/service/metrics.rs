@@ -8,7 +8,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 use crate::{
     config_map,
     fake::{Behaviour, World, review},
-    update,
+    helms_upgrade, update,
 };
 
 /// All outcomes, and how often each was counted.
@@ -58,13 +58,7 @@ async fn a_record_that_cannot_be_stored_is_counted_by_the_class_of_the_error() {
 async fn a_write_that_a_fence_refuses_is_counted_as_fenced() {
     let world = World::start(Behaviour::Stores).await;
     world.fence(Some(json!({"revision": 2, "user": "alice", "message": "rolled back"})));
-    let secret = |status: &str| {
-        json!({"type": "helm.sh/release.v1", "metadata": {"name": "sh.helm.release.v1.front.v2", "namespace": "shop",
-               "labels": {"status": status}}})
-    };
-    let mut write = review("UPDATE", &secret("pending-upgrade"), &secret("deployed"));
-    write["request"]["resource"]["resource"] = json!("secrets");
-    world.admit(&write).await;
+    world.admit(&helms_upgrade()).await;
     assert_eq!(outcomes(&world), [("fenced", 1.0)]);
 }
 
