@@ -23,7 +23,7 @@ use kube::{
 use tokio::runtime::Builder;
 
 use self::binaries::Binaries;
-pub(crate) use self::binaries::{forget_running_package, target_dir, workspace_root};
+pub(crate) use self::binaries::{cargo_build, target_dir, workspace_root};
 pub use self::metrics::Metrics;
 use crate::{
     certs::Pair,
@@ -239,22 +239,27 @@ impl Backout {
         AdmissionClient::new(self.webhook_port, authority, None)
     }
 
-    /// The API server needs a moment to read a new webhook configuration: until then writes pass unrecorded.
     async fn wait_called(&self, cluster: &Cluster) -> Result<()> {
-        let probe = TestNamespace::atomic(cluster, "probe", &[]).await?;
-        let objects: Api<ConfigMap> = Api::namespaced(cluster.client(User::Admin).await?, probe.name());
-        let object = ConfigMap {
-            metadata: ObjectMeta { generate_name: Some("probe-".to_owned()), ..ObjectMeta::default() },
-            ..ConfigMap::default()
-        };
-        eventually("the API server calls the webhook", Duration::from_mins(1), async || {
-            let created = objects.create(&PostParams::default(), &object).await?;
-            let labels = created.metadata.labels.unwrap_or_default();
-            Ok(labels.contains_key("backout.dev/undo").then_some(()))
-        })
-        .await
-        .with_context(|| format!("the webhook's log ends with\n{}", self.webhook.log_tail(15)))
+        let called = called(cluster).await;
+        called.with_context(|| format!("the webhook's log ends with\n{}", self.webhook.log_tail(15)))
     }
+}
+
+/// Waits until the API server calls the webhook: it needs a moment to read a new configuration, and until then writes pass
+/// unrecorded.
+pub async fn called(cluster: &Cluster) -> Result<()> {
+    let probe = TestNamespace::atomic(cluster, "probe", &[]).await?;
+    let objects: Api<ConfigMap> = Api::namespaced(cluster.client(User::Admin).await?, probe.name());
+    let object = ConfigMap {
+        metadata: ObjectMeta { generate_name: Some("probe-".to_owned()), ..ObjectMeta::default() },
+        ..ConfigMap::default()
+    };
+    eventually("the API server calls the webhook", Duration::from_mins(1), async || {
+        let created = objects.create(&PostParams::default(), &object).await?;
+        let labels = created.metadata.labels.unwrap_or_default();
+        Ok(labels.contains_key("backout.dev/undo").then_some(()))
+    })
+    .await
 }
 
 /// Reads a process's metrics from its administrative port.

@@ -1,7 +1,6 @@
 //! The images of Backout, as users install them: static programs, and nothing else.
 
 use std::{
-    env,
     env::consts::ARCH,
     fs,
     path::{Path, PathBuf},
@@ -11,9 +10,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    backout::{forget_running_package, target_dir, workspace_root},
+    backout::{cargo_build, target_dir, workspace_root},
     components::progress,
-    process,
+    node::requirements,
 };
 
 /// The programs; each has an image of its own.
@@ -32,9 +31,7 @@ pub struct Image {
 
 /// What is missing on this machine, a phrase each.
 pub fn missing() -> Vec<String> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let is_there = env::split_paths(&path).any(|dir| dir.join("buildah").is_file());
-    if is_there { Vec::new() } else { vec!["the command buildah (Debian: buildah)".to_owned()] }
+    requirements::missing_of(&[("buildah", "buildah")])
 }
 
 /// Builds the programs, then the images, into `out`. Blocks, for minutes the first time.
@@ -47,6 +44,7 @@ pub fn build(out: &Path) -> Result<Vec<Image>> {
     let storage = out.join("storage");
     let buildah = |args: &[&str]| {
         let mut buildah = Command::new("buildah");
+        buildah.env("PATH", requirements::search_path());
         buildah.arg("--storage-driver=vfs").arg("--root").arg(storage.join("root"));
         buildah.arg("--runroot").arg(storage.join("run")).args(args).arg("--signature-policy").arg(&policy);
         buildah
@@ -73,20 +71,11 @@ pub fn build(out: &Path) -> Result<Vec<Image>> {
 fn static_programs() -> Result<PathBuf> {
     progress("building static programs, for minutes the first time …\n");
     let triple = format!("{ARCH}-unknown-linux-gnu");
+    cargo_build(&PROGRAMS, |cargo| {
+        cargo.args(["--release", "--locked", "--target", &triple]);
+        cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    })?;
     let target_dir = target_dir()?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = process::guarded(Path::new(&cargo), None)?;
-    command.args(["build", "--quiet", "--release", "--locked", "--target", &triple]);
-    for program in PROGRAMS {
-        command.args(["--package", program]);
-    }
-    command.arg("--target-dir").arg(&target_dir).current_dir(workspace_root());
-    command.env("RUSTFLAGS", "-C target-feature=+crt-static");
-    forget_running_package(&mut command);
-    let mut child = command.spawn()?;
-    let _kept_open_while_we_live = child.stdin.take();
-    let status = child.wait()?;
-    ensure!(status.success(), "building static programs failed ({status}), see above");
     // A context of its own: all that is in it is sent along.
     let (built, context) = (target_dir.join(triple).join("release"), target_dir.join("images"));
     fs::create_dir_all(&context)?;

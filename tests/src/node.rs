@@ -16,7 +16,7 @@
 mod image;
 mod leftovers;
 mod registry;
-mod requirements;
+pub(crate) mod requirements;
 mod services;
 mod settings;
 

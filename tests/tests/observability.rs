@@ -18,7 +18,6 @@ use std::{
     io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::OnceLock,
     time::Duration,
 };
 
@@ -348,14 +347,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Once, and to where it is seen although nothing failed.
 fn skip(why: &str) {
-    static SAID: OnceLock<()> = OnceLock::new();
-    SAID.get_or_init(|| {
-        let _ = writeln!(
-            std::io::stderr(),
-            "\n*** SKIPPED: NO PROMETHEUS, SO NEITHER ALERTS NOR DASHBOARD WERE TRIED ***\n{why}\n\
-             On Debian, as root: apt-get install prometheus\n"
-        );
-    });
+    let what = "NO PROMETHEUS, SO NEITHER ALERTS NOR DASHBOARD WERE TRIED";
+    system_tests::skip(what, &format!("{why}\nOn Debian, as root: apt-get install prometheus"));
 }

@@ -41,30 +41,38 @@ impl Binaries {
 fn build_with_cargo() -> Result<PathBuf> {
     progress("building the webhook, the watcher and the plugin …\n");
     let profile_dir = profile_dir()?;
-    let target_dir = target_dir()?;
+    // With this package among them all dependencies have the features that they were built with before.
+    let packages = ["backout-webhook", "backout-watcher", "backout-cli", "system-tests"];
+    cargo_build(&packages, |cargo| {
+        cargo.arg("--bins");
+        if profile_dir.file_name() == Some(OsStr::new("release")) {
+            cargo.arg("--release");
+        }
+    })?;
+    Ok(profile_dir)
+}
+
+/// Builds packages of the workspace, in the target folder of the running executable.
+pub(crate) fn cargo_build(packages: &[&str], options: impl FnOnce(&mut Command)) -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = process::guarded(Path::new(&cargo), None)?;
-    // With this package among them all dependencies have the features that they were built with before.
-    command.args(["build", "--quiet", "--bins"]);
-    for package in ["backout-webhook", "backout-watcher", "backout-cli", "system-tests"] {
+    command.args(["build", "--quiet"]);
+    for package in packages {
         command.args(["--package", package]);
     }
-    command.arg("--target-dir").arg(target_dir);
-    if profile_dir.file_name() == Some(OsStr::new("release")) {
-        command.arg("--release");
-    }
-    command.current_dir(workspace_root());
+    command.arg("--target-dir").arg(target_dir()?).current_dir(workspace_root());
+    options(&mut command);
     forget_running_package(&mut command);
     let mut child = command.spawn()?;
     let _kept_open_while_we_live = child.stdin.take();
     let status = child.wait()?;
     ensure!(status.success(), "building Backout failed ({status}), see above");
-    Ok(profile_dir)
+    Ok(())
 }
 
 /// Cargo describes the running package in variables that build scripts watch: inherited, they would make each build
 /// of the one kind rebuild what the other kind has built.
-pub(crate) fn forget_running_package(command: &mut Command) {
+fn forget_running_package(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let foreign = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
         if name.to_str().is_some_and(|name| foreign.iter().any(|prefix| name.starts_with(prefix))) {

@@ -12,15 +12,19 @@ pub fn missing() -> Vec<String> {
     if !rustix::process::getuid().is_root() {
         missing.push("root".to_owned());
     }
-    let search = search_path();
-    let is_there = |command: &str| env::split_paths(&search).any(|dir| dir.join(command).is_file());
-    for (command, package) in COMMANDS.iter().filter(|(command, _)| !is_there(command)) {
-        missing.push(format!("the command {command} (Debian: {package})"));
-    }
+    missing.extend(missing_of(COMMANDS));
     if plugins().is_none() {
         missing.push(format!("the network plugins {PLUGINS:?} (Debian: containernetworking-plugins)"));
     }
     missing
+}
+
+/// Which of these commands are missing, each given with Debian's package of it, a phrase each.
+pub(crate) fn missing_of(commands: &[(&str, &str)]) -> Vec<String> {
+    let search = search_path();
+    let is_there = |command: &str| env::split_paths(&search).any(|dir| dir.join(command).is_file());
+    let missing = commands.iter().filter(|(command, _)| !is_there(command));
+    missing.map(|(command, package)| format!("the command {command} (Debian: {package})")).collect()
 }
 
 /// The folder of the network plugins.
@@ -30,7 +34,7 @@ pub(super) fn plugins() -> Option<PathBuf> {
 }
 
 /// The `PATH` with the administrator's commands, which a root shell need not have.
-pub(super) fn search_path() -> OsString {
+pub(crate) fn search_path() -> OsString {
     let own = env::var_os("PATH").unwrap_or_default();
     let dirs = env::split_paths(&own).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
     env::join_paths(dirs).unwrap_or(own)

@@ -2,22 +2,21 @@
 
 use std::{
     fs,
-    io::Write as _,
     ops::Deref,
     path::{Component, Path, PathBuf},
     sync::{Arc, Weak},
 };
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams},
 };
 use serde_json::json;
 use system_tests::{
-    Cluster, Node, Options, User, backout, demo, eventually, images,
+    Cluster, Node, Options, User, backout, demo, images,
     node::{self, Services},
+    skip,
     stories::{Quiet, Stage},
 };
 use tokio::sync::{Mutex, MutexGuard};
@@ -66,13 +65,12 @@ impl Ground {
     async fn start() -> Option<Self> {
         let missing = [node::missing(), images::missing()].concat();
         if !missing.is_empty() {
-            let why = missing.join(", ");
-            // To where it is seen although nothing failed.
-            let _ = writeln!(
-                std::io::stderr(),
-                "\n*** SKIPPED: BACKOUT WAS NOT TRIED IN PODS ***\nThis machine lacks {why}.\nOn Debian, as root: \
-                 apt-get install buildah containerd runc containernetworking-plugins iproute2 iptables\n"
+            let missing = missing.join(", ");
+            let why = format!(
+                "This machine lacks {missing}.\nOn Debian, as root: apt-get install buildah containerd runc \
+                 containernetworking-plugins iproute2 iptables"
             );
+            skip("BACKOUT WAS NOT TRIED IN PODS", &why);
             return None;
         }
         Some(Self::build().await.unwrap_or_else(|error| panic!("{error:#}")))
@@ -115,7 +113,7 @@ impl Ground {
             self.admin(&status).await?;
         }
         demo::definitions(&self.cluster).await?;
-        self.is_called().await
+        backout::called(&self.cluster).await
     }
 
     /// The administrator runs kubectl.
@@ -149,33 +147,4 @@ impl Ground {
         fs::write(dir.join("kustomization.yaml"), kustomization.to_string())?;
         dir.to_str().map(str::to_owned).context("a path that is no text")
     }
-
-    /// Waits until the API server has read the new webhook configuration.
-    async fn is_called(&self) -> Result<()> {
-        let client = self.cluster.client(User::Admin).await?;
-        let labels = [("backout.dev/atomic".to_owned(), "enabled".to_owned())];
-        let probe = Namespace {
-            metadata: ObjectMeta {
-                name: Some("probe".to_owned()),
-                labels: Some(labels.into()),
-                ..ObjectMeta::default()
-            },
-            ..Namespace::default()
-        };
-        let made = Api::all(client.clone()).create(&PostParams::default(), &probe).await;
-        // It is there already where this is not the first time.
-        made.map(drop).or_else(|error| if is_there(&error) { Ok(()) } else { Err(error) })?;
-        let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(client, "probe");
-        let map = serde_json::from_value(json!({"metadata": {"generateName": "probe-"}}))?;
-        eventually("the API server calls the webhook", std::time::Duration::from_mins(1), async || {
-            let created = maps.create(&PostParams::default(), &map).await?;
-            let labels = created.metadata.labels.unwrap_or_default();
-            Ok(labels.contains_key("backout.dev/undo").then_some(()))
-        })
-        .await
-    }
-}
-
-fn is_there(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
 }

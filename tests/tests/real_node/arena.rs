@@ -2,8 +2,7 @@
 
 use std::{
     env,
-    io::Write as _,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Weak},
 };
 
 use anyhow::Result;
@@ -11,6 +10,7 @@ use http::StatusCode;
 use system_tests::{
     Backout, BackoutOptions, Cluster, Node, Options, demo,
     node::{self, Registry},
+    skip,
     stories::{Quiet, Stage},
 };
 use tokio::sync::Mutex;
@@ -90,19 +90,22 @@ impl Wanted {
     }
 }
 
+const WHAT: &str = "NOTHING WAS TRIED ON A REAL NODE";
+
 /// What was asked for; nothing, and a loud word why, where it was not or cannot be.
 pub(crate) fn wanted() -> Option<Wanted> {
     let asked = env::var("BACKOUT_REAL_NODE").unwrap_or_default();
     let missing = node::missing();
     if asked.is_empty() || asked == "0" {
-        skip("it is run by: BACKOUT_REAL_NODE=1 cargo test -p system-tests --test real_node");
+        skip(WHAT, "it is run by: BACKOUT_REAL_NODE=1 cargo test -p system-tests --test real_node");
         None
     } else if !missing.is_empty() {
-        skip(&format!(
-            "BACKOUT_REAL_NODE is set, but this machine lacks {}.\n\
-             On Debian, as root: apt-get install containerd runc containernetworking-plugins iproute2",
-            missing.join(", ")
-        ));
+        let missing = missing.join(", ");
+        let why = format!(
+            "BACKOUT_REAL_NODE is set, but this machine lacks {missing}.\n\
+             On Debian, as root: apt-get install containerd runc containernetworking-plugins iproute2"
+        );
+        skip(WHAT, &why);
         None
     } else if asked == "1" {
         Some(Wanted::All)
@@ -113,12 +116,4 @@ pub(crate) fn wanted() -> Option<Wanted> {
         assert!(unknown.is_none(), "BACKOUT_REAL_NODE names a case that there is not: {unknown:?}");
         Some(Wanted::Only(names))
     }
-}
-
-/// Once, and to where it is seen although nothing failed.
-fn skip(why: &str) {
-    static SAID: OnceLock<()> = OnceLock::new();
-    SAID.get_or_init(|| {
-        let _ = writeln!(std::io::stderr(), "\n*** SKIPPED: NOTHING WAS TRIED ON A REAL NODE ***\n{why}\n");
-    });
 }
