@@ -27,7 +27,7 @@ pub async fn shop(stage: &Stage<'_>) -> Result<[Report; 2]> {
     let first = report("good-release", &healthy, untouched, (None, None))?;
     ensure!(first.outcome == Phase::Healthy && first.objects == 7 && untouched, "{first:?}");
     stage.tell.claim(
-        "healthy: 7 objects carry the labels of revision 1; Backout wrote nothing else but the Release",
+        "healthy: 7 objects carry the labels of revision 1; in their namespace Backout wrote nothing else but the Release",
     );
 
     stage.tell.title(

@@ -89,13 +89,27 @@ impl Pair {
         (home, before)
     }
 
-    /// After what was just done to the one that led the other one does; it says after how long.
-    async fn takes_over(&self, led: usize, since: Instant) -> Duration {
+    /// While a bad upgrade is judged this is done to the watcher that leads, and the other one takes over.
+    async fn take_over(&self, what: &str, done: impl AsyncFnOnce(&Process) -> Result<()>) -> TakeOver<'_> {
+        let (home, before) = self.bad_upgrade(what).await;
+        let led = self.one_leads([true, true]).await;
+        let since = Instant::now();
+        done(self.processes()[led]).await.unwrap();
         let mut among = [true, true];
         among[led] = false;
         assert_eq!(self.one_leads(among).await, 1 - led);
-        since.elapsed()
+        let took = since.elapsed();
+        println!("{what}: the other one leads after {:.1} s", took.as_secs_f64());
+        TakeOver { home, before, led, took }
     }
+}
+
+struct TakeOver<'a> {
+    home: Home<'a>,
+    before: Snapshot,
+    /// Which one had led.
+    led: usize,
+    took: Duration,
 }
 
 async fn says(scrape: impl Future<Output = Result<backout::Metrics>>) -> Option<bool> {
@@ -106,12 +120,7 @@ async fn says(scrape: impl Future<Output = Result<backout::Metrics>>) -> Option<
 #[tokio::test]
 async fn where_the_watcher_that_leads_is_killed_the_other_one_ends_what_it_had_begun() {
     let pair = pair().await;
-    let (home, before) = pair.bad_upgrade("killed").await;
-    let led = pair.one_leads([true, true]).await;
-    let since = Instant::now();
-    pair.processes()[led].kill9().await.unwrap();
-    let took = pair.takes_over(led, since).await;
-    println!("killed: the other one leads after {:.1} s", took.as_secs_f64());
+    let TakeOver { home, before, took, .. } = pair.take_over("killed", Process::kill9).await;
     assert!(took < FAIL_OVER, "{took:?}");
     goes_back(&home, &before, &[]).await;
 }
@@ -119,12 +128,8 @@ async fn where_the_watcher_that_leads_is_killed_the_other_one_ends_what_it_had_b
 #[tokio::test]
 async fn a_watcher_that_is_asked_to_end_gives_the_lease_back() {
     let pair = pair().await;
-    let (home, before) = pair.bad_upgrade("ended").await;
-    let led = pair.one_leads([true, true]).await;
-    let since = Instant::now();
-    pair.processes()[led].terminate().await.unwrap();
-    let took = pair.takes_over(led, since).await;
-    println!("ended: the other one leads after {:.1} s", took.as_secs_f64());
+    let ended = pair.take_over("ended", async |leader| leader.terminate().await.map(drop)).await;
+    let TakeOver { home, before, took, .. } = ended;
     assert!(took < lease::DURATION, "it waited for the Lease to run out: {took:?}");
     goes_back(&home, &before, &[]).await;
 }
@@ -132,12 +137,8 @@ async fn a_watcher_that_is_asked_to_end_gives_the_lease_back() {
 #[tokio::test]
 async fn a_watcher_that_was_not_heard_of_finds_another_one_in_its_place_and_rests() {
     let pair = pair().await;
-    let (home, before) = pair.bad_upgrade("paused").await;
-    let led = pair.one_leads([true, true]).await;
-    let since = Instant::now();
-    pair.processes()[led].pause().unwrap();
-    let took = pair.takes_over(led, since).await;
-    println!("paused: the other one leads after {:.1} s", took.as_secs_f64());
+    let paused = pair.take_over("paused", async |leader| leader.pause()).await;
+    let TakeOver { home, before, led, took } = paused;
     assert!(took < FAIL_OVER, "{took:?}");
     goes_back(&home, &before, &[]).await;
 

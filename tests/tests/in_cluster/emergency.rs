@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _, api::ListParams};
 use system_tests::{
-    User, backout, eventually,
+    User, eventually,
     stories::{Home, Stage},
 };
 
@@ -33,7 +33,7 @@ async fn without_the_webhook_only_deployers_in_namespaces_that_opted_in_have_to_
     // People elsewhere, the system, and the cluster's own controllers in the very namespace.
     other.kubectl(&["create", "configmap", "any"]).await.unwrap().success().unwrap();
     ground.admin(&["-n", "kube-system", "create", "configmap", "any"]).await.unwrap();
-    ground.admin(&["-n", backout::NAMESPACE, "create", "configmap", "any"]).await.unwrap();
+    ground.own(&["create", "configmap", "any"]).await.unwrap();
     ground.admin(&["label", "node", system_tests::node::NAME, "example.com/any=yes"]).await.unwrap();
     a_pod_is_replaced(&home).await;
 
@@ -57,15 +57,13 @@ async fn without_the_webhook_only_deployers_in_namespaces_that_opted_in_have_to_
 
 async fn scale(ground: &Ground, replicas: u8) {
     let option = format!("--replicas={replicas}");
-    let webhook = "deployment/backout-webhook";
-    ground.admin(&["-n", backout::NAMESPACE, "scale", webhook, &option]).await.unwrap();
+    ground.own(&["scale", "deployment/backout-webhook", &option]).await.unwrap();
     if replicas == 0 {
-        let gone =
-            ["wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=backout-webhook", "--timeout=2m"];
-        ground.admin(&[&["-n", backout::NAMESPACE][..], &gone[..]].concat()).await.unwrap();
+        let pods = ["-l", "app.kubernetes.io/name=backout-webhook"];
+        let gone = [&["wait", "--for=delete", "pod", "--timeout=2m"][..], &pods].concat();
+        ground.own(&gone).await.unwrap();
     } else {
-        let status = ["-n", backout::NAMESPACE, "rollout", "status", webhook, "--timeout=3m"];
-        ground.admin(&status).await.unwrap();
+        ground.rolls_out("backout-webhook").await.unwrap();
     }
 }
 

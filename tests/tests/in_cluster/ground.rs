@@ -107,13 +107,22 @@ impl Ground {
     pub(crate) async fn install(&self) -> Result<()> {
         let kustomization = self.kustomization("base")?;
         self.admin(&["apply", "-k", &kustomization]).await?;
-        for deployment in images::PROGRAMS {
-            let name = format!("deployment/{deployment}");
-            let status = ["-n", backout::NAMESPACE, "rollout", "status", &name, "--timeout=3m"];
-            self.admin(&status).await?;
+        for program in images::PROGRAMS {
+            self.rolls_out(program).await?;
         }
         demo::definitions(&self.cluster).await?;
         backout::called(&self.cluster).await
+    }
+
+    /// Waits until the new pods of one of Backout's Deployments have taken over.
+    pub(crate) async fn rolls_out(&self, program: &str) -> Result<()> {
+        let deployment = format!("deployment/{program}");
+        self.own(&["rollout", "status", &deployment, "--timeout=3m"]).await.map(drop)
+    }
+
+    /// The administrator runs kubectl in Backout's own namespace.
+    pub(crate) async fn own(&self, args: &[&str]) -> Result<String> {
+        self.admin(&[&["-n", backout::NAMESPACE], args].concat()).await
     }
 
     /// The administrator runs kubectl.

@@ -9,7 +9,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use system_tests::{User, backout, stories::Home};
+use system_tests::{User, images, stories::Home};
 use tokio::{sync::watch, time::Instant};
 
 use super::ground::Ground;
@@ -26,11 +26,9 @@ async fn a_rolling_restart_under_load_fails_no_write() {
     let home = stage.home("restarted").await.unwrap();
     let (over, watch) = watch::channel(false);
     let restart = async {
-        for what in images() {
-            let name = format!("deployment/{what}");
-            ground.admin(&["-n", backout::NAMESPACE, "rollout", "restart", &name]).await.unwrap();
-            let status = ["-n", backout::NAMESPACE, "rollout", "status", &name, "--timeout=3m"];
-            ground.admin(&status).await.unwrap();
+        for program in images::PROGRAMS {
+            ground.own(&["rollout", "restart", &format!("deployment/{program}")]).await.unwrap();
+            ground.rolls_out(program).await.unwrap();
         }
         // Replicas that were replaced go on serving for a while.
         tokio::time::sleep(Duration::from_secs(15)).await;
@@ -47,10 +45,6 @@ async fn a_rolling_restart_under_load_fails_no_write() {
     println!("{writes} writes in {seconds} s, {} failed, the slowest took {slowest:.1?}", failures.len());
     assert_eq!(failures, Vec::<String>::new(), "{}", ground.kept());
     assert!(writes >= WRITES, "only {writes} writes");
-}
-
-fn images() -> [&'static str; 2] {
-    system_tests::images::PROGRAMS
 }
 
 #[derive(Default)]
