@@ -114,7 +114,7 @@ pub struct Asked {
     pub namespace: String,
     /// The name, empty for all of them.
     pub name: String,
-    /// Whether it was forbidden.
+    /// Whether the account has no right to it. Admission may answer 403 too, as for a namespace that terminates.
     pub is_forbidden: bool,
 }
 
@@ -140,7 +140,7 @@ impl Cluster {
                     resource,
                     namespace: object.namespace,
                     name: object.name,
-                    is_forbidden: event.response_status.code == 403,
+                    is_forbidden: event.annotations.decision == "forbid",
                 };
                 asked.insert(event.audit_id, it);
             }
@@ -190,6 +190,8 @@ struct Event {
     object_ref: Reference,
     #[serde(default)]
     response_status: Status,
+    #[serde(default)]
+    annotations: Annotations,
     request_object: Option<Value>,
     request_received_timestamp: String,
 }
@@ -209,6 +211,14 @@ struct Reference {
     namespace: String,
     name: String,
     uid: Option<String>,
+}
+
+/// What the API server noted of a request.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Annotations {
+    #[serde(rename = "authorization.k8s.io/decision")]
+    decision: String,
 }
 
 #[derive(Default, Deserialize)]
