@@ -6,6 +6,7 @@ mod outages {
     mod compacted;
     mod fence;
     mod forgotten;
+    mod open;
     mod watcher;
     mod webhook;
 }

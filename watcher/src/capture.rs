@@ -69,12 +69,19 @@ async fn follow(context: &Context, kind: APIResource, watches: watcher::Config) 
     let api: Api<DynamicObject> = Api::all_with(context.cluster.client(), &resource);
     let mut events = std::pin::pin!(watcher(api, watches).default_backoff());
     let mut known = Known { resource, objects: HashMap::new(), listed: None, began: false };
+    let mut is_told = false;
     while let Some(event) = events.next().await {
         let changes = match event {
-            Ok(event) => known.changes(event),
+            Ok(event) => {
+                is_told &= matches!(event, Event::Init);
+                known.changes(event)
+            }
             Err(error) => {
                 context.metrics.interrupted(Watch::AdmissionConfigurations);
-                tracing::warn!(%error, kind = known.resource.kind, "a watch was interrupted");
+                // Again and again where it lacks the right, as one installed for some namespaces only does.
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%error, kind = known.resource.kind, "a watch was interrupted");
+                }
                 continue;
             }
         };

@@ -25,7 +25,6 @@ use kube::{
     api::PartialObjectMeta,
     runtime::{WatchStreamExt as _, watcher},
 };
-use prometheus::IntGaugeVec;
 use serde::de::DeserializeOwned;
 use tokio::{
     sync::Notify,
@@ -33,6 +32,7 @@ use tokio::{
 };
 
 use self::places::{Content, Places};
+use crate::metrics::{Metrics, Watch};
 
 /// A look is taken at least so often, whatever the watches tell.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
@@ -60,8 +60,8 @@ pub(crate) struct Certificates {
     pub(crate) client: Client,
     pub(crate) names: Names,
     pub(crate) settings: Settings,
-    /// When each certificate ends.
-    pub(crate) expiry: IntGaugeVec,
+    /// Where it is told when each certificate ends.
+    pub(crate) metrics: Metrics,
     /// Opens once everything is in place.
     pub(crate) gate: Gate,
 }
@@ -86,6 +86,7 @@ impl Certificates {
         ]);
         while let Some(event) = events.next().await {
             if let Err(error) = event {
+                self.metrics.interrupted(Watch::Certificates);
                 tracing::warn!(%error, "a watch for the webhook's certificate was interrupted");
             }
             changed.notify_one();
@@ -174,13 +175,16 @@ impl Certificates {
 
     /// When what is really there ends.
     fn measure(&self, seen: &Observed) {
+        let expiry = &self.metrics.certificate_expiry;
         let leaf = seen.leaf.as_ref();
         let issuer = leaf.and_then(|leaf| leaf.issuer.as_ref()).and_then(|id| seen.known.get(id));
         for (name, validity) in [("leaf", leaf.map(|leaf| &leaf.validity)), ("ca", issuer)] {
             match validity {
-                Some(validity) => self.expiry.with_label_values(&[name]).set(validity.until.as_second()),
+                Some(validity) => {
+                    expiry.with_label_values(&[name]).set(validity.until.as_second());
+                }
                 // An error means that it was not there before either.
-                None => drop(self.expiry.remove_label_values(&[name])),
+                None => drop(expiry.remove_label_values(&[name])),
             }
         }
     }

@@ -16,6 +16,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) memories: Memories,
     pub(crate) standings: Standings,
+    /// The name of the configuration with which the API server calls the webhook.
+    pub(crate) registration: String,
     /// The watcher's flags.
     pub(crate) policy: Policy,
     pub(crate) options: Options,

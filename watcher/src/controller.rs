@@ -60,6 +60,7 @@ pub(crate) async fn run(
         metrics: metrics.clone(),
         memories: Memories::default(),
         standings: Standings::default(),
+        registration: args.certificates.webhook_configuration.clone(),
         policy: args.policy(),
         options: args.options(),
     });
@@ -68,7 +69,7 @@ pub(crate) async fn run(
         client: client.clone(),
         names: args.certificates.names(&args.namespace),
         settings: args.certificates.settings(&args.namespace),
-        expiry: metrics.certificate_expiry.clone(),
+        metrics: metrics.clone(),
         gate,
     });
     let certificates = async {

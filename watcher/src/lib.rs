@@ -23,6 +23,7 @@ mod records;
 mod schemas;
 mod standings;
 mod surroundings;
+mod survey;
 mod sweep;
 mod verify;
 mod weed;

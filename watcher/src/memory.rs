@@ -10,11 +10,12 @@ use backout_model::{
     health::Sightings,
     names::{RecordName, ReleaseKey},
     object::{ObjectRef, Position},
-    protocol::{BLIND_AFTER, Observed, Pack, Refusal, Watched},
+    protocol::{BLIND_AFTER, Observed, Pack, Refusal, Unrecorded, Watched},
     release::ReleaseStatus,
     rollback::Proof,
     undo::{Record, chain::Entry},
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 /// The memory of all releases.
@@ -55,12 +56,32 @@ pub(crate) struct Memory {
     pub(crate) told: Option<(String, Result<String, String>)>,
     /// The revision whose evidence was gathered, and what came of it.
     pub(crate) evidence: Option<(u64, Result<String, String>)>,
+    /// What was written without a record, and when that was looked for.
+    surveyed: Option<(Moment, Vec<ObjectRef>)>,
     /// Restores that the server refused.
     refusals: BTreeMap<ObjectRef, Backoff>,
     /// See [`Observed::ignored`].
     pub(crate) ignored: BTreeMap<ObjectRef, String>,
     /// How often in a row an object had changed before it could be restored.
     conflicts: BTreeMap<ObjectRef, u32>,
+}
+
+/// The end of a revision: when its verdict fell, or since when it is ready. What was found at another one is out of date.
+#[derive(PartialEq, Eq)]
+struct Moment {
+    revision: u64,
+    decided: Option<Time>,
+    ready: Option<Time>,
+}
+
+impl Moment {
+    fn of(status: &ReleaseStatus) -> Self {
+        Self {
+            revision: status.revision,
+            decided: status.decided_at.clone(),
+            ready: status.ready_since.clone(),
+        }
+    }
 }
 
 struct Backoff {
@@ -167,6 +188,17 @@ impl Memory {
     /// Notes what became of keeping it.
     pub(crate) fn packed(&mut self, status: &ReleaseStatus, pack: Pack) {
         self.packed = Some((status.sealed_position.clone(), pack));
+    }
+
+    /// What is known of writes without a record.
+    pub(crate) fn unrecorded(&self, status: &ReleaseStatus) -> Unrecorded {
+        let known = self.surveyed.as_ref().filter(|(of, _)| *of == Moment::of(status));
+        known.map_or(Unrecorded::Wanted, |(_, objects)| Unrecorded::Known(objects.clone()))
+    }
+
+    /// Notes what was written without a record.
+    pub(crate) fn surveyed(&mut self, status: &ReleaseStatus, objects: Vec<ObjectRef>) {
+        self.surveyed = Some((Moment::of(status), objects));
     }
 
     /// Notes what was decided.

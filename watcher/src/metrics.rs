@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     rollbacks: IntCounter,
     rollback_seconds: HistogramVec,
     unrestored: IntCounter,
+    unrecorded: IntCounter,
     /// How many Releases are in each phase.
     pub(crate) releases: IntGaugeVec,
     /// Releases whose rollback does not get on.
@@ -64,6 +65,7 @@ impl Metrics {
         let many =
             |name: &str, help: &str, labels: &[(&str, &[&str])]| counters(registry, name, help, labels);
         let one = |name: &str, help: &str| gauge(registry, name, help);
+        let tally = |name: &str, help: &str| counter(registry, name, help);
         let outcomes = api::outcomes();
         let restored: Vec<_> = outcomes.iter().copied().chain(["ignored"]).collect();
         let errors: Vec<_> =
@@ -76,12 +78,15 @@ impl Metrics {
                 &[("phase", &phases)],
             )?,
             verdicts: verdicts(registry)?,
-            rollbacks: counter(registry, "backout_rollbacks_started_total", "Rollbacks that began.")?,
+            rollbacks: tally("backout_rollbacks_started_total", "Rollbacks that began.")?,
             rollback_seconds: rollback_seconds(registry)?,
-            unrestored: counter(
-                registry,
+            unrestored: tally(
                 "backout_unrestored_objects_total",
                 "Objects that were listed as not restored when a rollback ended.",
+            )?,
+            unrecorded: tally(
+                "backout_unrecorded_objects_total",
+                "Objects that deployers wrote past the webhook, as found at the end of a revision.",
             )?,
             releases: gauges(
                 registry,
@@ -164,6 +169,9 @@ impl Metrics {
         match milestone {
             Milestone::Healthy => self.verdicts.with_label_values(&["healthy", NO_REASON]).inc(),
             Milestone::Failed(reason) => self.verdicts.with_label_values(&["failed", reason]).inc(),
+            Milestone::Unrecorded(objects) => {
+                self.unrecorded.inc_by(u64::try_from(objects).unwrap_or(u64::MAX));
+            }
             Milestone::RollbackBegan => self.rollbacks.inc(),
             Milestone::RollbackEnded { phase, took, unrestored } => {
                 self.rollback_seconds.with_label_values(&[phase.as_str()]).observe(took.as_secs_f64());
@@ -220,10 +228,12 @@ pub(crate) enum Watch {
     Records,
     Namespaces,
     AdmissionConfigurations,
+    Certificates,
 }
 
 impl Watch {
-    const ALL: [Self; 4] = [Self::Releases, Self::Records, Self::Namespaces, Self::AdmissionConfigurations];
+    const ALL: [Self; 5] =
+        [Self::Releases, Self::Records, Self::Namespaces, Self::AdmissionConfigurations, Self::Certificates];
 
     /// A bounded value for a metric's label.
     pub(crate) fn metric_label(self) -> &'static str {
@@ -232,6 +242,7 @@ impl Watch {
             Self::Records => "records",
             Self::Namespaces => "namespaces",
             Self::AdmissionConfigurations => "admission_configurations",
+            Self::Certificates => "certificates",
         }
     }
 }

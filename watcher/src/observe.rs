@@ -109,6 +109,7 @@ pub(crate) async fn release(
         quiet,
         watched,
         pack: memory.pack(&status),
+        unrecorded: memory.unrecorded(&status),
         blind: lost,
         refusals: memory.refusals(now),
         ignored: memory.ignored.clone(),

@@ -26,6 +26,7 @@ use crate::{
     memory::Memory,
     metrics::label,
     packs,
+    survey::survey,
     verify::verify,
 };
 
@@ -61,6 +62,7 @@ pub(crate) async fn all(
                 memory.accept(&object);
                 memory.ignored.insert(object, version);
             }
+            Outcome::Surveyed(objects) => memory.surveyed(&observed.status, objects),
             Outcome::Secured(evidence) => memory.evidence = Some((observed.status.revision, evidence)),
             Outcome::Told(told) => memory.told = observed.request.clone().map(|request| (request, told)),
             Outcome::Changed(object, why) => memory.conflict(&object, why, Instant::now()),
@@ -112,6 +114,8 @@ fn tell(context: &Context, key: &ReleaseKey, observed: &Observed, status: &Relea
 
 enum Outcome {
     Done,
+    /// These were written without a record.
+    Surveyed(Vec<ObjectRef>),
     /// The evidence is stored, or is not.
     Secured(Result<String, String>),
     /// What was asked for is told in this Secret, or is not.
@@ -135,6 +139,9 @@ async fn effect_of(
 ) -> Outcome {
     match effect {
         Effect::Evidence => Outcome::Secured(evidence::secure(context, key, release, observed).await),
+        Effect::Survey => {
+            survey(context, key, observed).await.map_or_else(Outcome::Failed, Outcome::Surveyed)
+        }
         Effect::Pack => pack(context, key, observed).await,
         Effect::Tell => Outcome::Told(diff::tell(context, key, observed).await),
         Effect::SetAside => set_aside(context, key, observed).await,

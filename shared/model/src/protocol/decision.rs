@@ -32,6 +32,8 @@ pub struct Decision {
 pub enum Effect {
     /// Gather the evidence about the revision that failed, and store it.
     Evidence,
+    /// Look for what deployers wrote without a record, see [`super::Survey`].
+    Survey,
     /// Tell what a revision changed, as the request asks.
     Tell,
     /// Take the pod that is to be kept out of its workload, see [`super::detachment`].

@@ -17,6 +17,8 @@ pub enum Milestone {
     Healthy,
     /// The verdict: it failed, for one of [`reasons::ALL`].
     Failed(&'static str),
+    /// So many of its objects were found to have been written without a record.
+    Unrecorded(usize),
     /// Its rollback began.
     RollbackBegan,
     /// Its rollback came to an end.
@@ -40,6 +42,9 @@ pub fn milestones(before: &ReleaseStatus, after: &ReleaseStatus) -> Vec<Mileston
     }
     if entered(Phase::Healthy) {
         reached.push(Milestone::Healthy);
+    }
+    if before.unrecorded.is_empty() && !after.unrecorded.is_empty() {
+        reached.push(Milestone::Unrecorded(after.unrecorded.len()));
     }
     if entered(Phase::RollingBack) {
         reached.push(Milestone::RollbackBegan);

@@ -30,6 +30,7 @@ mod restored;
 mod soak;
 mod step;
 mod undoing;
+mod unrecorded;
 
 pub use aside::{detachment, pod as aside_pod};
 pub use clock::BLIND_AFTER;
@@ -38,3 +39,4 @@ pub use log::VERIFY_AFTER;
 pub use milestone::{Milestone, milestones, newcomers, strays};
 pub use observed::{Observed, Pack, Refusal, Spent, Watched};
 pub use step::step;
+pub use unrecorded::{Survey, Unrecorded};

@@ -8,6 +8,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::Unrecorded;
 use crate::{
     health::{Judged, Live, Scene, Sightings},
     names::RecordName,
@@ -66,6 +67,8 @@ pub struct Observed {
     pub schemas: Schemas,
     /// Whether what the revision changed is kept for later.
     pub pack: Pack,
+    /// What deployers wrote past the webhook.
+    pub unrecorded: Unrecorded,
     /// Restores that the server refused, and what it said.
     pub refusals: BTreeMap<ObjectRef, Refusal>,
     /// The resourceVersions at which the server took a patch of field owners and changed nothing.

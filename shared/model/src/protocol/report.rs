@@ -85,6 +85,38 @@ pub(super) fn ended(status: &ReleaseStatus) -> Notice {
     Notice { about: None, warning: phase != Phase::Healthy, reason: phase.as_str(), message }
 }
 
+/// Why an object keeps a release from being rolled back, alone or with others.
+pub(super) fn unrecorded(object: Subject, count: usize) -> Unrestored {
+    let more = match count.saturating_sub(1) {
+        0 => String::new(),
+        1 => " (and so was 1 more, see status.unrecorded)".to_owned(),
+        more => format!(" (and so were {more} more, see status.unrecorded)"),
+    };
+    let reason = format!(
+        "it was written while the webhook was not asked, without an undo record{more}. To go on: a new deploy, or \
+         kubectl backout rollback, which undoes the rest alone"
+    );
+    Unrestored { object, reason }
+}
+
+/// The Event on a healthy Release of which not all could have been undone.
+pub(super) fn unrecorded_of_healthy(status: &ReleaseStatus) -> Option<Notice> {
+    let objects: Vec<_> = status.unrecorded.iter().map(name).collect();
+    let message = format!(
+        "Revision {} is not recorded as a whole: {} was written while the webhook was not asked, and could not have been \
+         rolled back",
+        status.revision,
+        listed(&objects)
+    );
+    let is_any = !objects.is_empty();
+    is_any.then_some(Notice { about: None, warning: true, reason: "WrittenUnrecorded", message })
+}
+
+/// Objects as a status lists them.
+pub(super) fn subjects(objects: &[ObjectRef]) -> Vec<Subject> {
+    objects.iter().take(LISTED).map(Subject::from).collect()
+}
+
 fn not_rolled_back(held: &Unrestored) -> String {
     format!("Not rolled back, {}: {}", name(&held.object), held.reason)
 }

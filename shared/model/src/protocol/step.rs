@@ -34,7 +34,7 @@ pub fn step(seen: &Observed, now: Timestamp) -> Decision {
     if !orders::obey(&mut step) {
         step.lower_fence_for_who_has_begun();
         match seen.status.phase {
-            _ if step.secures_evidence() || step.sets_aside() => {}
+            _ if step.surveys() || step.secures_evidence() || step.sets_aside() => {}
             None | Some(Phase::Healthy | Phase::RolledBack | Phase::Held | Phase::Notified) => step.decided(),
             Some(Phase::Open) => step.open(),
             Some(Phase::Progressing | Phase::Soaking) => step.judged(),
@@ -218,6 +218,9 @@ impl<'a> Step<'a> {
 
     /// What the revision changed is kept first, as long as its records are there.
     pub(super) fn commit(&mut self) {
+        if self.looks_for_unrecorded() {
+            return;
+        }
         if self.seen.pack == Pack::Wanted {
             self.effects.push(Effect::Pack);
             self.wake = Wake::After(Duration::ZERO);
@@ -238,6 +241,7 @@ impl<'a> Step<'a> {
         self.notices.push(report::failed(self.seen, &failure));
         self.status.failure = Some(failure);
         match action {
+            Action::Rollback if self.holds_for_unrecorded() => {}
             Action::Rollback => self.roll_back(client_waits),
             Action::Hold => self.end(Phase::Held),
             Action::Notify => self.end(Phase::Notified),
@@ -268,6 +272,7 @@ impl<'a> Step<'a> {
         if phase == Phase::Healthy {
             self.close_interval();
             self.notices.extend(report::warnings(self.judgement.as_ref()));
+            self.notices.extend(report::unrecorded_of_healthy(&self.status));
         } else {
             self.status.confirmed = self.confirmed();
         }

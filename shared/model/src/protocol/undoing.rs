@@ -31,7 +31,11 @@ pub(super) fn rolling_back(step: &mut Step<'_>) {
     let refused = refused(&plan, refusal);
     step.held_up = refused.first().or_else(|| plan.waiting.first()).cloned();
     let left = [&plan.unrestored, &plan.yielded, &plan.waiting, &refused];
-    step.status.unrestored = super::report::bounded(left.into_iter().flatten().cloned());
+    let unrecorded = step.status.unrecorded.iter().map(|object| Unrestored {
+        object: object.clone(),
+        reason: "it was written without an undo record: what that write did stays".to_owned(),
+    });
+    step.status.unrestored = super::report::bounded(left.into_iter().flatten().cloned().chain(unrecorded));
     if seen.policy.suspend {
         return halt(step, &plan, Phase::Notified);
     }

@@ -115,6 +115,9 @@ pub struct ReleaseStatus {
     /// Objects that the rollback could not or should not restore.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unrestored: Vec<Unrestored>,
+    /// Objects of the current revision that deployers wrote past the webhook, as of its end; only so many of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unrecorded: Vec<Subject>,
     /// What is wrong with the configuration of the release, and what is used instead.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,

@@ -181,6 +181,7 @@ impl Truth {
             | Effect::Verify(_)
             | Effect::Pack
             | Effect::Evidence
+            | Effect::Survey
             | Effect::Tell
             | Effect::SetAside
             | Effect::Discard => {}

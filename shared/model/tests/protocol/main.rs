@@ -19,4 +19,5 @@ mod orders;
 mod others;
 mod props;
 mod stuck;
+mod unrecorded;
 mod world;

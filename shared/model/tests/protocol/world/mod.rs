@@ -87,6 +87,9 @@ pub(crate) struct World {
     /// The revision whose evidence this watcher has tried to gather, and what it comes to.
     pub(crate) gathered: Option<u64>,
     pub(crate) evidence: Result<String, String>,
+    /// What deployers wrote past the webhook, where they could, and the revision for which this watcher has looked for it.
+    pub(crate) past_webhook: Option<Vec<ObjectRef>>,
+    surveyed: Option<u64>,
     /// Somebody who changes an object whenever the watcher has written it.
     pub(crate) meddler: Option<(ObjectKey, Meddle)>,
     refusals: BTreeMap<ObjectRef, Timestamp>,
@@ -134,6 +137,8 @@ impl World {
             ignored: BTreeMap::new(),
             gathered: None,
             evidence: Ok("evidence".to_owned()),
+            past_webhook: None,
+            surveyed: None,
             meddler: None,
             refusals: BTreeMap::new(),
             log: BTreeMap::new(),

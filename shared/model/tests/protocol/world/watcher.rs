@@ -6,7 +6,7 @@ use backout_model::{
     health::Live,
     names::RecordName,
     object::{Image, ObjectKey, Position},
-    protocol::{Decision, Effect, Notice, Observed, Pack, Refusal, Spent, Wake, step},
+    protocol::{Decision, Effect, Notice, Observed, Pack, Refusal, Spent, Unrecorded, Wake, step},
     rollback::{Options, Proof, Restore, Track, Write},
     undo::chain::{Chain, Entry, Verification, by_object},
 };
@@ -119,6 +119,10 @@ impl World {
                 Some(packs) if packs.contains_key(&self.pack_name()) => Pack::Kept(self.pack_name()),
                 Some(_) => Pack::Wanted,
             },
+            unrecorded: match &self.past_webhook {
+                Some(_) if self.surveyed != Some(self.status.revision) => Unrecorded::Wanted,
+                past => Unrecorded::Known(past.clone().unwrap_or_default()),
+            },
             baselines: self.baselines(),
             since_last: self.last_look.map(seconds),
             sightings: self.sightings.clone(),
@@ -216,6 +220,7 @@ impl World {
             }
             Effect::Pack => self.pack(),
             Effect::Restore(restore) => self.restore(restore),
+            Effect::Survey => self.surveyed = Some(self.status.revision),
             Effect::Evidence => self.gathered = Some(self.status.revision),
             Effect::SetAside => self.set_aside(),
             Effect::Discard => self.discard(),

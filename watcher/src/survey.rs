@@ -1,0 +1,130 @@
+//! Looking for what deployers wrote past the webhook, in all that is in a release's namespace.
+
+use std::time::Duration;
+
+use backout_model::{
+    health::Live,
+    names::ReleaseKey,
+    object::{ObjectKey, ObjectRef},
+    protocol::{Observed, Survey},
+};
+use backout_runtime::api::{ApiError, Class, deadline};
+use futures::{StreamExt as _, stream};
+use k8s_openapi::{
+    api::admissionregistration::v1::MutatingWebhookConfiguration,
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, ListParams},
+    discovery::{ApiGroup, Discovery, Scope, verbs},
+};
+use serde::Deserialize as _;
+use tokio::time::sleep;
+
+use crate::{context::Context, observe::PARALLEL};
+
+const CALL: Duration = Duration::from_secs(10);
+/// Of metadata; what is kept of it is little.
+const PAGE: u32 = 500;
+/// A kind that cannot be listed is left out then: the server behind it may be another one, which is away.
+const ATTEMPTS: u32 = 3;
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The objects of the release that deployers wrote without a record.
+pub(crate) async fn survey(
+    context: &Context,
+    key: &ReleaseKey,
+    observed: &Observed,
+) -> Result<Vec<ObjectRef>, ApiError> {
+    let Some(survey) = Survey::of(key, observed) else { return Ok(Vec::new()) };
+    match registration(context).await {
+        Ok(registration) if survey.is_needed(registration.as_ref()) => {}
+        Ok(_) => return Ok(Vec::new()),
+        // Installed for some namespaces only: who may not know how the webhook fails takes it for closed, as shipped.
+        Err(error) if error.is(Class::Forbidden) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    }
+    let discovery = Discovery::new(context.cluster.client()).run_aggregated();
+    let discovery = deadline(CALL, "discovery", discovery).await?;
+    let kinds = discovery.groups().flat_map(ApiGroup::recommended_resources);
+    let kinds =
+        kinds.filter(|(_, can)| can.scope == Scope::Namespaced && can.supports_operation(verbs::LIST));
+    let kinds: Vec<_> = kinds.map(|(kind, _)| kind).collect();
+    let survey = &survey;
+    let found = stream::iter(kinds).map(|kind| async move { of_kind(context, key, survey, &kind).await });
+    let found: Vec<Vec<ObjectRef>> = found.buffered(PARALLEL).collect().await;
+    Ok(found.into_iter().flatten().chain(elsewhere(key, survey, observed)).collect())
+}
+
+async fn registration(context: &Context) -> Result<Option<MutatingWebhookConfiguration>, ApiError> {
+    let all: Api<MutatingWebhookConfiguration> = Api::all(context.cluster.client());
+    let name = &context.registration;
+    deadline(CALL, format!("GET MutatingWebhookConfiguration {name}"), all.get_opt(name)).await
+}
+
+async fn of_kind(
+    context: &Context,
+    key: &ReleaseKey,
+    survey: &Survey<'_>,
+    kind: &ApiResource,
+) -> Vec<ObjectRef> {
+    for attempt in 1..=ATTEMPTS {
+        match try_kind(context, key, survey, kind).await {
+            Ok(found) => return found,
+            Err(error) if attempt == ATTEMPTS || !error.may_pass() => {
+                tracing::warn!(release = %key, kind = kind.kind, %error,
+                    "not looked through for what was written without a record");
+                break;
+            }
+            Err(_) => sleep(RETRY).await,
+        }
+    }
+    Vec::new()
+}
+
+async fn try_kind(
+    context: &Context,
+    key: &ReleaseKey,
+    survey: &Survey<'_>,
+    kind: &ApiResource,
+) -> Result<Vec<ObjectRef>, ApiError> {
+    let api: Api<DynamicObject> = Api::namespaced_with(context.cluster.client(), &key.namespace, kind);
+    let mut params = ListParams::default().limit(PAGE);
+    let mut found = Vec::new();
+    loop {
+        let operation = format!("LIST {} of {}", kind.plural, key.namespace);
+        let page = deadline(CALL, operation, api.list_metadata(&params)).await?;
+        for object in page.items {
+            let metadata = object.metadata;
+            let key = ObjectKey {
+                group: kind.group.clone(),
+                resource: kind.plural.clone(),
+                namespace: metadata.namespace.clone(),
+                name: metadata.name.clone().unwrap_or_default(),
+            };
+            if survey.is_unrecorded(&key, &metadata) {
+                found.push(ObjectRef { key, version: kind.version.clone(), kind: kind.kind.clone() });
+            }
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(found),
+        }
+    }
+}
+
+/// Those of the revision's objects that are in no namespace, or in another one.
+fn elsewhere(key: &ReleaseKey, survey: &Survey<'_>, observed: &Observed) -> Vec<ObjectRef> {
+    let tracks = observed.tracks.iter();
+    let tracks = tracks.filter(|track| track.object.key.namespace.as_ref() != Some(&key.namespace));
+    let is_unrecorded = |object: &ObjectRef, live: &Live| match live {
+        Live::Present(live) => live
+            .get("metadata")
+            .and_then(|metadata| ObjectMeta::deserialize(metadata).ok())
+            .is_some_and(|metadata| survey.is_unrecorded(&object.key, &metadata)),
+        Live::Absent | Live::Unreadable(_) => false,
+    };
+    let found = tracks.filter(|track| is_unrecorded(&track.object, &track.live));
+    found.map(|track| track.object.clone()).collect()
+}
