@@ -66,6 +66,9 @@ mutants! {
     2, "shared/model/src/rollback/object.rs",
         "None => match image_before(&records, schema) {" => "None => match image_before(&records, schema).filter(|_| false) {",
         MODEL "plan" "what_the_release_deleted_is_created_from_its_image";
+    2, "shared/model/src/protocol/unrecorded.rs",
+        "self.looks_for_unrecorded() || self.holds_for_unrecorded()" => "self.looks_for_unrecorded()",
+        MODEL "protocol" "what_is_not_recorded_as_a_whole_is_not_rolled_back_and_people_are_told_of_what";
 
     // Nothing without a confirmed record is written, no uid but the recorded one deleted.
     3, "shared/model/src/rollback/changes.rs",
@@ -109,7 +112,7 @@ mutants! {
         MODEL "health" "what_cannot_be_read_is_undecided_and_never_failed";
 
     5, "shared/model/src/protocol/step.rs",
-        "_ if step.secures_evidence() || step.sets_aside() => {}" => "_ if step.secures_evidence() && false => {}",
+        "_ if step.surveys() || step.secures_evidence() || step.sets_aside() => {}" => "_ if step.secures_evidence() && false => {}",
         MODEL "protocol" "the_evidence_about_every_failure_is_secured_before_anything_else_is_done";
 
     // Wherever the watcher dies it ends the same.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use backout_model::{
     names::{ReleaseKey, ReleaseName},
     object::{ObjectKey, ObjectRef},
-    protocol::{Effect, Survey},
+    protocol::{Effect, Observed, Survey},
     release::{Phase, Subject},
 };
 use jiff::Timestamp;
@@ -115,6 +115,15 @@ fn it_is_looked_for_before_anything_is_touched_and_not_again_once_the_rollback_h
     assert_eq!(world.phases, [Open, RollingBack, RolledBack]);
 }
 
+/// An upgrade that has begun long after anything else.
+fn begun() -> Observed {
+    let mut world = healthy();
+    world.now = World::new().now + seconds(200);
+    world.status.history.clear();
+    world.deploy("ConfigMap", "a", data("two"));
+    world.observe()
+}
+
 /// An object of the release as a list tells of it, with what one manager did to it so many seconds after the first record.
 fn listed(manager: &str, subresource: &str, after: i64, metadata: Value) -> ObjectMeta {
     let at = World::new().now + seconds(200 + after);
@@ -127,12 +136,7 @@ fn listed(manager: &str, subresource: &str, after: i64, metadata: Value) -> Obje
 
 #[test]
 fn a_write_without_a_record_is_a_deployers_to_an_object_of_the_release_since_it_began() {
-    let mut world = healthy();
-    world.now = World::new().now + seconds(200);
-    world.status.history.clear();
-    world.deploy("ConfigMap", "a", data("two"));
-    let seen = world.observe();
-    let release = shop();
+    let (release, seen) = (shop(), begun());
     let survey = Survey::of(&release, &seen).unwrap();
     let settle = i64::try_from(seen.policy.settle.as_secs()).unwrap();
     let label = |key: &str, value: &str| {
@@ -171,12 +175,7 @@ fn a_write_without_a_record_is_a_deployers_to_an_object_of_the_release_since_it_
 
 #[test]
 fn there_is_nothing_to_look_for_where_the_webhook_has_failed_closed_all_the_time() {
-    let mut world = healthy();
-    world.now = World::new().now + seconds(200);
-    world.status.history.clear();
-    world.deploy("ConfigMap", "a", data("two"));
-    let seen = world.observe();
-    let release = shop();
+    let (release, seen) = (shop(), begun());
     let survey = Survey::of(&release, &seen).unwrap();
     let registration = |policies: [Option<&str>; 2],
                         manager: &str,
