@@ -7,6 +7,7 @@
 
 mod certificates {
     mod beginning;
+    mod clients;
     mod connections;
     mod damage;
     mod load;

@@ -5,6 +5,7 @@
 mod in_cluster {
     mod emergency;
     pub(super) mod ground;
+    mod load;
     mod restart;
 }
 

@@ -105,13 +105,20 @@ impl Ground {
 
     /// As the README says it, but for where the pods run, and how long a release has to stay ready.
     pub(crate) async fn install(&self) -> Result<()> {
-        let kustomization = self.kustomization("base")?;
+        self.apply("base", env!("CARGO_PKG_VERSION")).await?;
+        demo::definitions(&self.cluster).await?;
+        backout::called(&self.cluster).await
+    }
+
+    /// Brings what is in `manifests` there into the cluster, as this version, and waits until it runs. There is but one: another
+    /// is the same program under another label.
+    pub(crate) async fn apply(&self, of: &str, version: &str) -> Result<()> {
+        let kustomization = self.kustomization(of, version)?;
         self.admin(&["apply", "-k", &kustomization]).await?;
         for program in images::PROGRAMS {
             self.rolls_out(program).await?;
         }
-        demo::definitions(&self.cluster).await?;
-        backout::called(&self.cluster).await
+        Ok(())
     }
 
     /// Waits until the new pods of one of Backout's Deployments have taken over.
@@ -131,7 +138,7 @@ impl Ground {
     }
 
     /// A kustomization of what is in `manifests`, for this cluster.
-    fn kustomization(&self, of: &str) -> Result<String> {
+    fn kustomization(&self, of: &str, version: &str) -> Result<String> {
         let dir = self.cluster.dir().join("install");
         fs::create_dir_all(&dir)?;
         let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests").join(of).canonicalize()?;
@@ -141,6 +148,8 @@ impl Ground {
         let here = json!([
             {"op": "add", "path": "/spec/template/spec/nodeSelector", "value": {"kubernetes.io/hostname": node::NAME}},
             {"op": "add", "path": "/spec/template/spec/tolerations", "value": [{"key": TAINT, "operator": "Exists"}]},
+            // There is but one real node.
+            {"op": "add", "path": "/spec/template/spec/topologySpreadConstraints", "value": []},
         ]);
         let soak =
             json!([{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--soak=10s"}]);
@@ -148,6 +157,7 @@ impl Ground {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
             "resources": [base],
+            "labels": [{"pairs": {"app.kubernetes.io/version": version}, "includeTemplates": true}],
             "patches": [
                 {"target": {"kind": "Deployment"}, "patch": here.to_string()},
                 {"target": {"kind": "Deployment", "name": "backout-watcher"}, "patch": soak.to_string()},

@@ -1,83 +1,59 @@
-//! Replicas that go and come under load.
+//! Replicas that go and come under load, of this version and of another.
 
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
+use backout_model::release::Phase;
+use system_tests::{
+    images,
+    stories::{Snapshot, Stage},
 };
-use serde_json::json;
-use system_tests::{User, images, stories::Home};
-use tokio::{sync::watch, time::Instant};
 
-use super::ground::Ground;
+use super::{ground::Ground, load::no_write_fails_during};
 
-/// Writers side by side, each with an object of its own.
-const WRITERS: usize = 8;
-/// No test of a restart is one with fewer writes.
-const WRITES: usize = 2000;
+const PATIENCE: Duration = Duration::from_mins(5);
 
 #[tokio::test]
 async fn a_rolling_restart_under_load_fails_no_write() {
     let Some(ground) = Ground::alone().await else { return };
     let stage = ground.stage();
     let home = stage.home("restarted").await.unwrap();
-    let (over, watch) = watch::channel(false);
-    let restart = async {
+    no_write_fails_during(&ground, &home, async {
         for program in images::PROGRAMS {
             ground.own(&["rollout", "restart", &format!("deployment/{program}")]).await.unwrap();
             ground.rolls_out(program).await.unwrap();
         }
-        // Replicas that were replaced go on serving for a while.
-        tokio::time::sleep(Duration::from_secs(15)).await;
-        over.send_replace(true);
-    };
-    let begin = Instant::now();
-    let all = stream::iter(0..WRITERS).map(|number| write(&home, number, watch.clone()));
-    let all = all.buffer_unordered(WRITERS).collect::<Vec<_>>();
-    let ((), written) = tokio::join!(restart, all);
-    let seconds = begin.elapsed().as_secs();
-    let writes: usize = written.iter().map(|written| written.writes).sum();
-    let slowest = written.iter().map(|written| written.slowest).max().unwrap_or_default();
-    let failures: Vec<_> = written.into_iter().flat_map(|written| written.failures).collect();
-    println!("{writes} writes in {seconds} s, {} failed, the slowest took {slowest:.1?}", failures.len());
-    assert_eq!(failures, Vec::<String>::new(), "{}", ground.kept());
-    assert!(writes >= WRITES, "only {writes} writes");
+    })
+    .await;
 }
 
-#[derive(Default)]
-struct Written {
-    writes: usize,
-    slowest: Duration,
-    failures: Vec<String>,
-}
+#[tokio::test]
+async fn an_upgrade_under_load_and_the_way_back_from_it_fail_no_write_and_forget_no_release() {
+    let Some(ground) = Ground::alone().await else { return };
+    let stage = ground.stage();
+    let (home, judged) = (stage.home("upgraded").await.unwrap(), stage.home("judged").await.unwrap());
+    let good = Stage::small("registry.example/ready:1", "hello").unwrap();
+    let bad = Stage::small("registry.example/missing:2", "bye").unwrap();
+    judged.apply(&good, "kubectl apply -f small.yaml").await.unwrap();
+    judged.end_of(&judged.name, 1, PATIENCE).await.unwrap();
+    let before = Snapshot::take(&judged).await.unwrap();
 
-/// Writes one object again and again until it is over, and there were enough.
-async fn write(home: &Home<'_>, number: usize, over: watch::Receiver<bool>) -> Written {
-    let client = home.stage.cluster.client(User::Named("alice")).await.unwrap();
-    let maps: Api<ConfigMap> = Api::namespaced(client, &home.name);
-    let name = format!("map-{number}");
-    let mut written = Written::default();
-    let mut pointer = None;
-    while !*over.borrow() || written.writes < WRITES / WRITERS {
-        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name },
-            "data": { "round": written.writes.to_string() } });
-        let begin = Instant::now();
-        let outcome = maps.patch(&name, &PatchParams::apply("deployer").force(), &Patch::Apply(&map)).await;
-        written.slowest = written.slowest.max(begin.elapsed());
-        written.writes += 1;
-        match outcome {
-            Err(error) => written.failures.push(error.to_string()),
-            Ok(map) => {
-                let now = map.metadata.labels.and_then(|labels| labels.get("backout.dev/undo").cloned());
-                if now.is_none() || now == pointer {
-                    written.failures.push(format!("{name} was written without a record"));
-                }
-                pointer = now;
-            }
+    no_write_fails_during(&ground, &home, async {
+        for (revision, overlay, version, webhooks) in
+            [(2, "overlays/ha", "0.2.0", 3), (3, "base", "0.1.0", 2)]
+        {
+            judged.apply(&bad, "kubectl apply -f small.yaml").await.unwrap();
+            ground.apply(overlay, version).await.unwrap();
+            let ready = "jsonpath={.status.updatedReplicas} {.status.readyReplicas}";
+            let webhook = ground.own(&["get", "deployment", "backout-webhook", "-o", ready]).await.unwrap();
+            assert_eq!(webhook, format!("{webhooks} {webhooks}"));
+            let versions = "jsonpath={.items[*].metadata.labels.app\\.kubernetes\\.io/version}";
+            let running = ["get", "pods", "--field-selector=status.phase=Running", "-o", versions];
+            let running = ground.own(&running).await.unwrap();
+            assert!(running.split(' ').any(|it| it == version), "{running}");
+            let end = judged.end_of(&judged.name, revision, PATIENCE).await.unwrap();
+            assert_eq!(end.status.unwrap().phase, Some(Phase::RolledBack));
         }
-    }
-    written
+    })
+    .await;
+    assert_eq!(before.differences(&Snapshot::take(&judged).await.unwrap(), &[]), []);
 }
