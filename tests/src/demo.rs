@@ -41,7 +41,7 @@ pub struct Args {
     ///
     /// The kubeconfig is the one of KUBECONFIG, else ~/.kube/config, and is only read. Its user must have the rights of an
     /// administrator: alice and the autoscaler of the stories are impersonated. The demo makes namespaces with names of
-    /// their own, a CustomResourceDefinition and a ClusterRole, and removes them in the end, also when it fails and on
+    /// their own, a kind of custom resource and a cluster role, and removes all of it in the end, also when it fails and on
     /// Ctrl-C. The policy of its namespaces is set by their annotations. The clients are the kubectl and Helm that this
     /// project builds, not those in your PATH.
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), conflicts_with = "keep")]
