@@ -100,9 +100,14 @@ impl Site for Cluster {
     }
 }
 
+/// The stories' files as they are written.
+pub(crate) fn files() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("stories")
+}
+
 /// The nodes know the images, the watcher's flags are the harness's, and there is one API server.
 static SIMULATED: LazyLock<Setting> = LazyLock::new(|| Setting {
-    files: Path::new(env!("CARGO_MANIFEST_DIR")).join("stories"),
+    files: files(),
     images: Images::default(),
     labels: BTreeMap::new(),
     annotations: BTreeMap::new(),

@@ -39,18 +39,18 @@ pub(super) async fn play(context: &str, images: Images, tell: &dyn Tell, json: b
     let stage = Stage { cluster: &site, backout: None, tell, suffix: format!("-{}", site.run) };
     let told = tokio::select! {
         told = tell_all(&stage, json) => match told {
-            Err(error) => Err(error.context(seen(&stage).await)),
+            Err(error) => Err(anyhow!("{error:#}\n{}", seen(&stage).await)),
             Ok(()) => Ok(()),
         },
         () = interrupts.next() => Err(anyhow!("it was interrupted")),
     };
-    tell.event("all that the demo made is removed");
+    tell.event("removing what the demo made");
     let removed = remove(&site).await;
     if removed.is_ok() {
         tell.claim("nothing that the demo made is left");
     }
     match (told, removed) {
-        (Err(error), Err(left)) => Err(error.context(format!("{left:#}"))),
+        (Err(error), Err(left)) => Err(anyhow!("{error:#}\n{left:#}")),
         (Err(error), Ok(())) | (Ok(()), Err(error)) => Err(error),
         (Ok(()), Ok(())) => {
             let seconds = begin.elapsed().as_secs_f64();

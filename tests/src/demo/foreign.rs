@@ -25,7 +25,7 @@ use crate::{
     Cluster, Output, User, certs,
     cluster::WorkDir,
     components::{Component, Components},
-    site::{Setting, Site},
+    site::{self, Setting, Site},
     tools,
 };
 
@@ -73,7 +73,7 @@ impl Foreign {
         let server = text("/clusters/0/cluster/server").context("the context's cluster has no server")?;
         let dir = WorkDir::create(false)?;
         let files = dir.path().join("stories");
-        translated(&Path::new(env!("CARGO_MANIFEST_DIR")).join("stories"), &files, &images)?;
+        translated(&site::files(), &files, &images)?;
         let run = format!("{:08x}", rand::random::<u32>());
         let setting = Setting {
             files,
@@ -85,23 +85,6 @@ impl Foreign {
             notice: Duration::from_secs(2),
         };
         Ok(Self { context: context.to_owned(), server, run, config, components, dir, setting })
-    }
-
-    /// The kubeconfig for this user, whom the context's own user plays.
-    fn config_of(&self, user: User<'_>) -> Result<Value> {
-        let mut config = self.config.clone();
-        let credentials = config.pointer_mut("/users/0/user").and_then(Value::as_object_mut);
-        let credentials =
-            credentials.with_context(|| format!("the context {} names no user", self.context))?;
-        match user {
-            User::Admin => {}
-            User::Named(_) | User::ServiceAccount { .. } => {
-                credentials.retain(|field, _| !field.starts_with("as-"));
-                credentials.insert("as".to_owned(), json!(user.name()));
-            }
-            User::Node(_) => bail!("nobody plays a node on a cluster of others"),
-        }
-        Ok(config)
     }
 }
 
@@ -123,7 +106,7 @@ impl Site for Foreign {
         let path = self.dir().join("kubeconfigs").join(certs::file_name(&user.name()));
         if !path.exists() {
             fs::create_dir_all(path.with_file_name(""))?;
-            certs::write_private(&path, &self.config_of(user)?.to_string())?;
+            certs::write_private(&path, &played(self.config.clone(), user)?.to_string())?;
         }
         Ok(path)
     }
@@ -186,4 +169,37 @@ fn translated(from: &Path, to: &Path, images: &Images) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The kubeconfig for this user, whom the context's own user plays.
+fn played(mut config: Value, user: User<'_>) -> Result<Value> {
+    let credentials = config.pointer_mut("/users/0/user").and_then(Value::as_object_mut);
+    let credentials = credentials.context("the context names no user")?;
+    match user {
+        User::Admin => {}
+        User::Named(_) | User::ServiceAccount { .. } => {
+            credentials.retain(|field, _| !field.starts_with("as-"));
+            credentials.insert("as".to_owned(), json!(user.name()));
+        }
+        User::Node(_) => bail!("nobody plays a node on a cluster of others"),
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_played_is_impersonated_alone_and_the_administrator_is_the_contexts_user() {
+        let of = |user: Value| json!({"users": [{"name": "me", "user": user}], "contexts": []});
+        let mine = of(json!({"token": "t", "as": "root", "as-groups": ["a"], "as-uid": "1"}));
+        let play = |user| played(mine.clone(), user).unwrap();
+        assert_eq!(play(User::Admin), mine);
+        assert_eq!(play(User::Named("alice")), of(json!({"token": "t", "as": "alice"})));
+        let autoscaler = User::ServiceAccount { ns: "a", name: "b" };
+        assert_eq!(play(autoscaler), of(json!({"token": "t", "as": "system:serviceaccount:a:b"})));
+        assert!(played(mine.clone(), User::Node("a")).is_err());
+        assert!(played(json!({"users": null}), User::Admin).is_err());
+    }
 }

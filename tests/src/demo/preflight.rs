@@ -159,7 +159,7 @@ async fn free(site: &Foreign, client: &Client) -> Result<()> {
     ensure!(
         there.is_empty(),
         "what the demo makes is there already: {}. If another demo is under way on this cluster, wait for its end; \
-         if one was killed, remove what is left of it:\n{}",
+         if one was killed, remove what is left of it:\n{}\nWhat stays then is not the demo's, which cannot play beside it",
         there.join(", "),
         by_hand(site, RUN)
     );

@@ -156,7 +156,9 @@ pub(super) async fn measured<C: Site>(
 ) -> Result<Seconds> {
     let Some(writes) = measure::audited(home).await? else {
         if let Some(seconds) = measure::told(release) {
-            home.stage.tell.event(&format!("from the verdict to the last restored object {seconds} s"));
+            let told =
+                format!("by the Release's times, from the verdict to the last restored object {seconds} s");
+            home.stage.tell.event(&told);
         }
         return Ok((None, None));
     };

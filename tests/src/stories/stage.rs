@@ -1,6 +1,6 @@
 //! Where a story plays: a namespace that opted in, and its people.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use backout_model::{
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{Quiet, Snapshot, Tell};
-use crate::{Backout, Cluster, Output, Site, User, cluster, demo};
+use crate::{Backout, Cluster, Output, Site, User, cluster, demo, site};
 
 /// The cluster with Backout in it, and someone to tell.
 pub struct Stage<'a, C = Cluster> {
@@ -77,7 +77,7 @@ impl<'a> Stage<'a> {
 
     /// The path of a file of the stories.
     pub fn file(name: &str) -> String {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("stories").join(name).to_string_lossy().into_owned()
+        site::files().join(name).to_string_lossy().into_owned()
     }
 }
 
