@@ -77,8 +77,9 @@ async fn tell_all(stage: &Stage<'_, Foreign>, json: bool) -> Result<()> {
 async fn seen(stage: &Stage<'_, Foreign>) -> String {
     let mut seen = String::new();
     for name in NAMESPACES.map(|name| format!("{name}{}", stage.suffix)) {
-        let get = ["-n", &name, "get", "releases.backout.dev,pods,events", "--output=wide"];
-        if let Ok(output) = stage.cluster.kubectl().run(&get).await {
+        let get = ["-n", &name, "get", "releases.backout.dev,pods,events"];
+        let output = stage.cluster.kubectl().run(&get).await;
+        if let Some(output) = output.ok().filter(|output| !output.stdout.is_empty()) {
             seen.extend([format!("\nnamespace {name}:\n"), output.stdout]);
         }
     }
