@@ -1,5 +1,7 @@
 //! The images of Backout, as users install them: static programs, and nothing else.
 
+mod bill;
+
 use std::{
     env::consts::ARCH,
     fs,
@@ -9,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+pub use self::bill::bill;
 use crate::{
     backout::{cargo_build, target_dir, workspace_root},
     components::progress,
@@ -27,6 +30,8 @@ pub struct Image {
     pub archive: PathBuf,
     /// Its size in bytes.
     pub size: u64,
+    /// The file of its bill of materials.
+    pub bill: PathBuf,
 }
 
 /// What is missing on this machine, a phrase each.
@@ -34,7 +39,12 @@ pub fn missing() -> Vec<String> {
     requirements::missing_of(&[("buildah", "buildah")])
 }
 
-/// Builds the programs, then the images, into `out`. Blocks, for minutes the first time.
+/// The target that the programs are built for.
+pub fn triple() -> String {
+    format!("{ARCH}-unknown-linux-gnu")
+}
+
+/// Builds the programs, then the images and their bills, into `out`. Blocks, for minutes the first time.
 pub fn build(out: &Path) -> Result<Vec<Image>> {
     let programs = static_programs()?;
     fs::create_dir_all(out)?;
@@ -51,7 +61,7 @@ pub fn build(out: &Path) -> Result<Vec<Image>> {
     };
     let images = PROGRAMS.map(|program| {
         let name = format!("{program}:{}", env!("CARGO_PKG_VERSION"));
-        let archive = out.join(format!("{program}.tar"));
+        let (archive, bill) = (out.join(format!("{program}.tar")), out.join(format!("{program}.cdx.json")));
         let stage = program.trim_start_matches("backout-");
         let build = ["build", "--isolation=chroot", "--target", stage, "--tag", &name];
         run(buildah(&build).arg("--file").arg(workspace_root().join("Dockerfile")).arg(&programs))?;
@@ -62,7 +72,8 @@ pub fn build(out: &Path) -> Result<Vec<Image>> {
         let target = format!("docker-archive:{}:{name}", archive.display());
         run(buildah(&["push"]).args([&name, &target]))?;
         let size = fs::metadata(&archive)?.len();
-        Ok(Image { name, archive, size })
+        fs::write(&bill, serde_json::to_vec_pretty(&self::bill(program)?)?)?;
+        Ok(Image { name, archive, size, bill })
     });
     images.into_iter().collect()
 }
@@ -70,7 +81,7 @@ pub fn build(out: &Path) -> Result<Vec<Image>> {
 /// The folder of the programs, linked with all that they need.
 fn static_programs() -> Result<PathBuf> {
     progress("building static programs, for minutes the first time …\n");
-    let triple = format!("{ARCH}-unknown-linux-gnu");
+    let triple = triple();
     cargo_build(&PROGRAMS, |cargo| {
         cargo.args(["--release", "--locked", "--target", &triple]);
         cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");

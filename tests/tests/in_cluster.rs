@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
 
 mod in_cluster {
+    mod bills;
     mod emergency;
     pub(super) mod ground;
     mod load;

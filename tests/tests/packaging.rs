@@ -1,8 +1,10 @@
-//! What is shipped to install Backout: kustomizations and a chart that say the same, and what a cluster makes of them.
+//! What is shipped to install Backout: kustomizations and a chart that say the same, what a cluster makes of them, and the
+//! programs' bills of materials.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
 
 mod packaging {
+    mod bills;
     mod equality;
     mod installed;
     mod labels;

@@ -28,18 +28,25 @@ impl Events {
         Self { recorder: Recorder::new(client, reporter), metrics }
     }
 
-    /// Publishes notices, all at once; a failure is logged only.
-    pub(crate) async fn publish(&self, key: &ReleaseKey, release: &Release, notices: Vec<Notice>) {
-        join_all(notices.into_iter().map(|notice| self.publish_one(key, release, notice))).await;
+    /// Publishes notices about a revision, all at once; a failure is logged only.
+    pub(crate) async fn publish(
+        &self,
+        key: &ReleaseKey,
+        release: &Release,
+        revision: u64,
+        notices: Vec<Notice>,
+    ) {
+        join_all(notices.into_iter().map(|notice| self.publish_one(key, release, revision, notice))).await;
     }
 
-    async fn publish_one(&self, key: &ReleaseKey, release: &Release, notice: Notice) {
+    async fn publish_one(&self, key: &ReleaseKey, release: &Release, revision: u64, notice: Notice) {
         let about = notice.about.as_ref().map_or_else(|| this(release), reference);
         let event = Event {
             type_: if notice.warning { EventType::Warning } else { EventType::Normal },
             reason: notice.reason.to_owned(),
             note: Some(notice.message.chars().take(NOTE).collect()),
-            action: "Judge".to_owned(),
+            // Events that differ in nothing but their text are told as one, in the words of the first.
+            action: format!("JudgeRevision{revision}"),
             secondary: notice.about.is_some().then(|| this(release)),
         };
         let published = tokio::time::timeout(CALL, self.recorder.publish(&event, &about)).await;

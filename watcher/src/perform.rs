@@ -46,7 +46,8 @@ pub(crate) async fn all(
         store_status(context, key, release, observed, &decision).await?;
     }
     context.standings.note(key, &decision.status);
-    context.events.publish(key, release, decision.notices).await;
+    let revision = decision.status.revision;
+    context.events.publish(key, release, revision, decision.notices).await;
     let effects = decision.effects.into_iter();
     let mut outcomes = stream::iter(effects.map(|effect| effect_of(context, key, release, observed, effect)))
         .buffer_unordered(PARALLEL);
@@ -72,7 +73,7 @@ pub(crate) async fn all(
         }
     }
     drop(outcomes);
-    context.events.publish(key, release, told).await;
+    context.events.publish(key, release, revision, told).await;
     failed.map_or(Ok(()), Err)
 }
 

@@ -5,7 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Parser;
 use system_tests::{guard, images};
 
-/// Builds static programs, and an image of each, as an archive that `docker load`, `ctr images import` and `skopeo copy` read.
+/// Builds static programs, and an image of each, as an archive that `docker load`, `ctr images import` and `skopeo copy` read, with
+/// its bill of materials beside it, as `CycloneDX`.
 #[derive(Debug, Parser)]
 #[command(name = "cargo images")]
 struct Args {
@@ -21,7 +22,8 @@ fn main() -> ExitCode {
     match images::build(&Args::parse().out) {
         Ok(images) => {
             for image in images {
-                println!("{} {} KiB {}", image.name, image.size >> 10, image.archive.display());
+                let (archive, bill) = (image.archive.display(), image.bill.display());
+                println!("{} {} KiB {archive} {bill}", image.name, image.size >> 10);
             }
             ExitCode::SUCCESS
         }

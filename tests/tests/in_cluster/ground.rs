@@ -29,6 +29,7 @@ pub(crate) struct Ground {
     _services: Services,
     _node: Node,
     cluster: Cluster,
+    images: Vec<images::Image>,
 }
 
 /// One test's time.
@@ -80,6 +81,11 @@ impl Ground {
         Stage { cluster: &self.cluster, backout: None, tell: &Quiet, suffix: String::new() }
     }
 
+    /// What its pods run.
+    pub(crate) fn images(&self) -> &[images::Image] {
+        &self.images
+    }
+
     /// Where everything is to be read.
     pub(crate) fn kept(&self) -> String {
         self.cluster.keep_for_inspection()
@@ -97,7 +103,7 @@ impl Ground {
         let taint = json!({"spec": {"taints": [{"key": TAINT, "effect": "NoSchedule"}]}});
         nodes.patch(node::NAME, &PatchParams::default(), &Patch::Merge(&taint)).await?;
         let services = Services::start(&cluster).await?;
-        let ground = Self { _services: services, _node: node, cluster };
+        let ground = Self { _services: services, _node: node, cluster, images };
         let installed = ground.install().await;
         installed.map_err(|error| error.context(ground.kept()))?;
         Ok(ground)

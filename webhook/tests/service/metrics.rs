@@ -74,7 +74,7 @@ async fn who_is_let_into_a_release_of_another_namespace_is_counted() {
 }
 
 #[tokio::test]
-async fn too_many_requests_at_a_time_are_counted_as_overload_and_those_under_way_as_in_flight() {
+async fn too_many_requests_at_a_time_are_counted_as_overload_until_those_under_way_are_over() {
     let world = World::start(Behaviour::Stores).await;
     // Each takes the share of the largest body, and brings none of it.
     let mut under_way = Vec::new();
@@ -91,6 +91,12 @@ async fn too_many_requests_at_a_time_are_counted_as_overload_and_those_under_way
     assert_eq!(world.counted("admissions_in_flight"), 9.0);
     assert_eq!(world.post("/admit", &vec![b' '; 7 << 20]).await.0, 429);
     assert!(world.counted("admissions_total{outcome=\"overload\"}") >= 1.0);
+    drop(under_way);
+    let until = Instant::now() + Duration::from_secs(10);
+    while world.counted("admissions_in_flight") > 0.0 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(world.post("/admit", &vec![b' '; 7 << 20]).await.0, 400);
 }
 
 #[tokio::test]

@@ -48,11 +48,18 @@ pub struct Past {
 const DETAILED: usize = 10;
 
 impl ReleaseStatus {
-    /// Moves a decided revision into the history.
+    /// Moves a decided revision into the history, which keeps so many that were healthy, and as many others: those that fail again
+    /// and again do not take the way back.
     pub fn remember(&mut self, past: Past, limit: usize) {
         self.history.retain(|other| other.revision != past.revision);
         self.history.insert(0, past);
-        self.history.truncate(limit);
+        let mut room = [limit; 2];
+        self.history.retain(|past| {
+            let left = &mut room[usize::from(past.outcome == Phase::Healthy)];
+            let is_kept = *left > 0;
+            *left = left.saturating_sub(1);
+            is_kept
+        });
         for past in self.history.iter_mut().skip(DETAILED) {
             past.unrestored.clear();
             past.failure.iter_mut().for_each(|failure| failure.evidence.clear());

@@ -66,7 +66,7 @@ pub struct ReleaseSpec {
     /// Record, judge and report, but touch nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// How many decided revisions the history keeps (default 10).
+    /// How many healthy revisions, and how many others, the history keeps (default 10).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub history_limit: Option<u32>,

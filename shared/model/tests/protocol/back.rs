@@ -131,3 +131,20 @@ fn where_there_is_no_way_back_the_answer_says_which_there_are() {
     ask(&mut world, "rollback to=1");
     assert!(world.status.answer.as_ref().unwrap().message.starts_with("there is nothing to roll back"));
 }
+
+#[test]
+fn revisions_that_fail_again_and_again_do_not_take_the_way_back() {
+    let (mut world, states) = revisions();
+    world.policy.history_limit = 4;
+    for _ in 0..6 {
+        world.deploy("Job", "migrate", failed_job());
+        world.run(200, || FOREVER);
+        assert_eq!(world.status.phase, Some(RolledBack));
+    }
+    let outcomes = world.status.history.iter().map(|past| past.outcome);
+    assert_eq!(outcomes.collect::<Vec<_>>(), [[RolledBack; 4], [Healthy; 4]].concat());
+    world.phases.clear();
+    ask(&mut world, "rollback to=1");
+    assert_eq!(world.phases, [RollingBack, RolledBack], "{:?}", world.status.answer);
+    assert_eq!(world.state(), states[&1]);
+}
