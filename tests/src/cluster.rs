@@ -16,9 +16,9 @@ use tokio::sync::Mutex;
 pub(crate) use control_plane::is_usable;
 pub use ports::free_port;
 pub use users::User;
-pub(crate) use users::client_from;
+pub(crate) use users::{client_from, grant};
+pub(crate) use workdir::WorkDir;
 
-use self::workdir::WorkDir;
 use crate::{
     certs::Authority,
     components::{Component, Components},

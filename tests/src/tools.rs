@@ -1,8 +1,9 @@
 //! The real clients, `kubectl` and `helm`, as any user, with a home of their own.
 
 use std::{
+    ffi::OsStr,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -14,12 +15,13 @@ use crate::{
     cluster::{Cluster, User},
     components::Component,
     process::{self, Process, Spec},
+    site::Site,
 };
 
 /// A client to run against a cluster.
 #[must_use]
-pub struct Tool<'a> {
-    cluster: &'a Cluster,
+pub struct Tool<'a, C = Cluster> {
+    site: &'a C,
     component: Component,
     user: User<'a>,
     stdin: Option<String>,
@@ -49,9 +51,9 @@ impl Output {
     }
 }
 
-impl<'a> Tool<'a> {
-    pub(crate) fn new(cluster: &'a Cluster, component: Component) -> Self {
-        Self { cluster, component, user: User::Admin, stdin: None, env: Vec::new() }
+impl<'a, C: Site> Tool<'a, C> {
+    pub(crate) fn new(site: &'a C, component: Component) -> Self {
+        Self { site, component, user: User::Admin, stdin: None, env: Vec::new() }
     }
 
     /// As this user.
@@ -74,52 +76,79 @@ impl<'a> Tool<'a> {
 
     /// Runs it to its end. A failure of the client itself is in the output, not an error.
     pub async fn run(self, args: &[&str]) -> Result<Output> {
-        let program = self.cluster.components().path(self.component);
+        let program = self.site.components().path(self.component);
         let stdin = self.stdin_file()?;
-        let mut command = process::guarded(&program, stdin.as_deref())?;
-        command.args(args).envs(self.environment().await?);
-        let start = Instant::now();
-        let output = finish(Command::from(command)).await;
-        let (status, stdout, stderr) =
-            output.with_context(|| format!("cannot run {} {args:?}", self.component.name()))?;
+        let output = run(&program, args, self.environment().await?, stdin.as_deref()).await?;
         if let Some(path) = stdin {
             let _ = fs::remove_file(path);
         }
-        Ok(Output { status, stdout, stderr, elapsed: start.elapsed() })
-    }
-
-    /// Starts it and leaves it running, to be killed in the middle of its work. Its output goes to a log.
-    pub async fn start(self, args: &[&str]) -> Result<Process> {
-        let name = format!("{}-{:x}", self.component.name(), rand::random::<u32>());
-        let log = self.cluster.logs().join(format!("{name}.log"));
-        let mut spec = Spec::new(&name, &self.cluster.components().path(self.component), log).args(args);
-        spec.env =
-            self.environment().await?.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Process::spawn(spec)
+        Ok(output)
     }
 
     fn stdin_file(&self) -> Result<Option<PathBuf>> {
         let Some(text) = &self.stdin else { return Ok(None) };
-        let path = self.cluster.dir().join(format!("stdin-{:x}", rand::random::<u64>()));
+        let path = self.site.dir().join(format!("stdin-{:x}", rand::random::<u64>()));
         fs::write(&path, text)?;
         Ok(Some(path))
     }
 
     /// Nothing of the user's own clients may be read or written.
     async fn environment(&self) -> Result<Vec<(&'static str, PathBuf)>> {
-        let home = self.cluster.dir().join("home");
+        let home = self.site.dir().join("home");
         let mut all = vec![
-            ("KUBECONFIG", self.cluster.kubeconfig(self.user).await?),
+            ("KUBECONFIG", self.site.kubeconfig(self.user).await?),
             ("HELM_CACHE_HOME", home.join("helm/cache")),
             ("HELM_CONFIG_HOME", home.join("helm/config")),
             ("HELM_DATA_HOME", home.join("helm/data")),
-            ("HOME", home),
             // Else Helm takes a list of the server's cache for what there is, and may find the version before ready.
             ("KUBE_FEATURE_WatchListClient", "true".into()),
         ];
+        all.extend(HELM_ELSEWHERE.map(|name| (name, PathBuf::new())));
+        all.extend(self.site.environment());
         all.extend(self.env.iter().cloned());
         Ok(all)
     }
+}
+
+impl Tool<'_> {
+    /// Starts it and leaves it running, to be killed in the middle of its work. Its output goes to a log.
+    pub async fn start(self, args: &[&str]) -> Result<Process> {
+        let name = format!("{}-{:x}", self.component.name(), rand::random::<u32>());
+        let log = self.site.logs().join(format!("{name}.log"));
+        let mut spec = Spec::new(&name, &self.site.components().path(self.component), log).args(args);
+        spec.env =
+            self.environment().await?.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Process::spawn(spec)
+    }
+}
+
+/// What would lead Helm to another cluster than the kubeconfig's, or to another user, or its records elsewhere.
+const HELM_ELSEWHERE: [&str; 9] = [
+    "HELM_DRIVER",
+    "HELM_KUBEAPISERVER",
+    "HELM_KUBEASGROUPS",
+    "HELM_KUBEASUSER",
+    "HELM_KUBECAFILE",
+    "HELM_KUBECONTEXT",
+    "HELM_KUBEINSECURE_SKIP_TLS_VERIFY",
+    "HELM_KUBETLS_SERVER_NAME",
+    "HELM_KUBETOKEN",
+];
+
+/// Runs a client to its end, in the user's own environment but for these variables.
+pub(crate) async fn run<V: AsRef<OsStr>>(
+    program: &Path,
+    args: &[&str],
+    env: impl IntoIterator<Item = (&'static str, V)>,
+    stdin: Option<&Path>,
+) -> Result<Output> {
+    let mut command = process::guarded(program, stdin)?;
+    command.args(args).envs(env);
+    let start = Instant::now();
+    let output = finish(Command::from(command)).await;
+    let (status, stdout, stderr) =
+        output.with_context(|| format!("cannot run {} {args:?}", program.display()))?;
+    Ok(Output { status, stdout, stderr, elapsed: start.elapsed() })
 }
 
 async fn finish(mut command: Command) -> Result<(ExitStatus, String, String)> {

@@ -10,5 +10,5 @@ fn main() -> ExitCode {
     if let Some(code) = guard::serve_if_asked() {
         return code;
     }
-    demo::run(demo::Args::parse())
+    demo::run(&demo::Args::parse())
 }

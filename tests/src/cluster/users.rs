@@ -101,52 +101,7 @@ impl Cluster {
 
     /// Binds a person to a cluster role (`admin`, `edit`, `view` or one of the test's own) in a namespace.
     pub async fn grant(&self, person: &str, cluster_role: &str, ns: &str) -> Result<()> {
-        let bindings: Api<RoleBinding> = Api::namespaced(self.client(User::Admin).await?, ns);
-        let name = Some(format!("{}-{cluster_role}", certs::file_name(person)));
-        let api_group = Some("rbac.authorization.k8s.io".to_owned());
-        let binding = RoleBinding {
-            metadata: ObjectMeta { name, ..ObjectMeta::default() },
-            role_ref: RoleRef {
-                api_group: api_group.clone(),
-                kind: "ClusterRole".to_owned(),
-                name: cluster_role.to_owned(),
-            },
-            subjects: Some(vec![Subject {
-                api_group,
-                kind: "User".to_owned(),
-                name: person.to_owned(),
-                namespace: None,
-            }]),
-        };
-        let created = bindings.create(&PostParams::default(), &binding).await;
-        created.with_context(|| format!("cannot grant {cluster_role} in {ns} to {person}"))?;
-        if ["admin", "edit", "view"].contains(&cluster_role) {
-            self.wait_granted(person, ns).await?;
-        }
-        Ok(())
-    }
-
-    /// The API server's authorizer learns of a grant a moment after it was made.
-    async fn wait_granted(&self, person: &str, ns: &str) -> Result<()> {
-        let reviews: Api<SubjectAccessReview> = Api::all(self.client(User::Admin).await?);
-        let review = SubjectAccessReview {
-            spec: SubjectAccessReviewSpec {
-                user: Some(person.to_owned()),
-                resource_attributes: Some(ResourceAttributes {
-                    namespace: Some(ns.to_owned()),
-                    verb: Some("get".to_owned()),
-                    resource: Some("pods".to_owned()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SubjectAccessReviewSpec::default()
-            },
-            ..SubjectAccessReview::default()
-        };
-        eventually(format!("{person} may work in {ns}"), Duration::from_secs(30), async || {
-            let answer = reviews.create(&PostParams::default(), &review).await?;
-            Ok(answer.status.filter(|status| status.allowed).map(drop))
-        })
-        .await
+        grant(&self.client(User::Admin).await?, person, cluster_role, ns).await
     }
 
     /// Written when the cluster starts.
@@ -162,6 +117,56 @@ impl Cluster {
         let answer = answer.with_context(|| format!("no token for service account {ns}/{name}"))?;
         answer.status.and_then(|status| status.token).context("a token request without a token")
     }
+}
+
+/// The administrator binds a person to a cluster role in a namespace, and waits until it counts.
+pub(crate) async fn grant(client: &Client, person: &str, cluster_role: &str, ns: &str) -> Result<()> {
+    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), ns);
+    let name = Some(format!("{}-{cluster_role}", certs::file_name(person)));
+    let api_group = Some("rbac.authorization.k8s.io".to_owned());
+    let binding = RoleBinding {
+        metadata: ObjectMeta { name, ..ObjectMeta::default() },
+        role_ref: RoleRef {
+            api_group: api_group.clone(),
+            kind: "ClusterRole".to_owned(),
+            name: cluster_role.to_owned(),
+        },
+        subjects: Some(vec![Subject {
+            api_group,
+            kind: "User".to_owned(),
+            name: person.to_owned(),
+            namespace: None,
+        }]),
+    };
+    let created = bindings.create(&PostParams::default(), &binding).await;
+    created.with_context(|| format!("cannot grant {cluster_role} in {ns} to {person}"))?;
+    if ["admin", "edit", "view"].contains(&cluster_role) {
+        wait_granted(client, person, ns).await?;
+    }
+    Ok(())
+}
+
+/// The API server's authorizer learns of a grant a moment after it was made.
+async fn wait_granted(client: &Client, person: &str, ns: &str) -> Result<()> {
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    let review = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(person.to_owned()),
+            resource_attributes: Some(ResourceAttributes {
+                namespace: Some(ns.to_owned()),
+                verb: Some("get".to_owned()),
+                resource: Some("pods".to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    };
+    eventually(format!("{person} may work in {ns}"), Duration::from_secs(30), async || {
+        let answer = reviews.create(&PostParams::default(), &review).await?;
+        Ok(answer.status.filter(|status| status.allowed).map(drop))
+    })
+    .await
 }
 
 /// The kubeconfig of a component, by certificate.

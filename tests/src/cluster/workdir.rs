@@ -12,13 +12,13 @@ use anyhow::{Context, Result, ensure};
 use crate::process;
 
 /// A folder that is locked for as long as its owner lives.
-pub(super) struct WorkDir {
+pub(crate) struct WorkDir {
     path: PathBuf,
     _owned: File,
 }
 
 impl WorkDir {
-    pub(super) fn create(keep: bool) -> Result<Self> {
+    pub(crate) fn create(keep: bool) -> Result<Self> {
         let root = root()?;
         // Nobody may take a folder for abandoned between its creation and its locking.
         let everyone = File::create(root.join("lock"))?;
@@ -35,7 +35,7 @@ impl WorkDir {
         Ok(dir)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 

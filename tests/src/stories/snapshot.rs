@@ -7,6 +7,7 @@ use backout_model::names;
 use serde_json::Value;
 
 use super::Home;
+use crate::Site;
 
 /// The kinds that the stories write, and Helm's Secrets with them.
 const KINDS: &str =
@@ -32,12 +33,12 @@ pub struct Difference {
 
 impl Snapshot {
     /// Takes a snapshot of the namespace, field ownership included.
-    pub async fn take(home: &Home<'_>) -> Result<Self> {
+    pub async fn take<C: Site>(home: &Home<'_, C>) -> Result<Self> {
         Self::take_with(home, "").await
     }
 
     /// Takes a snapshot of further kinds, too: each with a comma before it, as `kubectl get` takes them.
-    pub async fn take_with(home: &Home<'_>, kinds: &str) -> Result<Self> {
+    pub async fn take_with<C: Site>(home: &Home<'_, C>, kinds: &str) -> Result<Self> {
         let kinds = format!("{KINDS}{kinds}");
         let listed = home.admin(&["get", &kinds, "-o", "json", "--show-managed-fields"]).await?.success()?;
         let mut list: Value = serde_json::from_str(&listed.stdout).context("kubectl printed no JSON")?;

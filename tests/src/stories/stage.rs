@@ -1,6 +1,6 @@
 //! Where a story plays: a namespace that opted in, and its people.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use backout_model::{
@@ -18,12 +18,12 @@ use tokio::{
 };
 
 use super::{Quiet, Snapshot, Tell};
-use crate::{Backout, Cluster, Output, User, demo};
+use crate::{Backout, Cluster, Output, Site, User, cluster, demo, site};
 
 /// The cluster with Backout in it, and someone to tell.
-pub struct Stage<'a> {
+pub struct Stage<'a, C = Cluster> {
     /// The cluster.
-    pub cluster: &'a Cluster,
+    pub cluster: &'a C,
     /// The processes of Backout; none where it runs in pods.
     pub backout: Option<&'a Backout>,
     /// Who is told.
@@ -33,9 +33,9 @@ pub struct Stage<'a> {
 }
 
 /// The namespace of a story, administered by alice, who knows nothing of Backout.
-pub struct Home<'a> {
+pub struct Home<'a, C = Cluster> {
     /// The stage it is on.
-    pub stage: &'a Stage<'a>,
+    pub stage: &'a Stage<'a, C>,
     /// Its name.
     pub name: String,
     releases: Api<Release>,
@@ -69,31 +69,6 @@ impl<'a> Stage<'a> {
         self.backout.expect("Backout runs as processes here")
     }
 
-    /// A namespace that opted in.
-    pub async fn home(&'a self, name: &str) -> Result<Home<'a>> {
-        let home = self.bystander(name).await?;
-        // Only now: what the storyteller did so far is no release.
-        let opt_in = format!("{}={}", names::ATOMIC, names::ATOMIC_ENABLED);
-        home.admin(&["label", "namespace", &home.name, &opt_in]).await?.success()?;
-        Ok(home)
-    }
-
-    /// A namespace that did not opt in.
-    pub async fn bystander(&'a self, name: &str) -> Result<Home<'a>> {
-        let name = format!("{name}{}", self.suffix);
-        let client = self.cluster.client(User::Admin).await?;
-        let namespace = Namespace {
-            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
-            ..Namespace::default()
-        };
-        Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
-        self.cluster.grant("alice", "admin", &name).await?;
-        let home = Home { stage: self, releases: Api::namespaced(client, &name), name };
-        // Pods are refused until the account exists that they run as by default.
-        home.admin(&["wait", "--for=create", "serviceaccount/default", "--timeout=30s"]).await?.success()?;
-        Ok(home)
-    }
-
     /// A Deployment, its settings, and a ConfigMap that never changes.
     pub fn small(image: &str, greeting: &str) -> Result<String> {
         let manifest = std::fs::read_to_string(Self::file("small.yaml"))?;
@@ -102,15 +77,66 @@ impl<'a> Stage<'a> {
 
     /// The path of a file of the stories.
     pub fn file(name: &str) -> String {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("stories").join(name).to_string_lossy().into_owned()
+        site::files().join(name).to_string_lossy().into_owned()
     }
 }
 
-impl Home<'_> {
+impl<'a, C: Site> Stage<'a, C> {
+    /// A namespace that opted in.
+    pub async fn home(&'a self, name: &str) -> Result<Home<'a, C>> {
+        let home = self.bystander(name).await?;
+        // Only now: what the storyteller did so far is no release.
+        let opt_in = format!("{}={}", names::ATOMIC, names::ATOMIC_ENABLED);
+        home.admin(&["label", "namespace", &home.name, &opt_in]).await?.success()?;
+        sleep(self.cluster.setting().notice).await;
+        Ok(home)
+    }
+
+    /// A namespace that did not opt in.
+    pub async fn bystander(&'a self, name: &str) -> Result<Home<'a, C>> {
+        let name = format!("{name}{}", self.suffix);
+        let client = self.cluster.client(User::Admin).await?;
+        let setting = self.cluster.setting();
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some(setting.labels.clone()),
+                annotations: Some(setting.annotations.clone()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+        cluster::grant(&client, "alice", "admin", &name).await?;
+        let home = Home { stage: self, releases: Api::namespaced(client, &name), name };
+        // Pods are refused until the account exists that they run as by default; the other one is in every snapshot.
+        let given = ["serviceaccount/default", "configmap/kube-root-ca.crt"];
+        home.admin(&[&["wait", "--for=create", "--timeout=30s"], &given[..]].concat()).await?.success()?;
+        Ok(home)
+    }
+}
+
+impl<C: Site> Home<'_, C> {
+    /// How long a revision may take here.
+    pub(super) fn patience(&self) -> Duration {
+        self.stage.cluster.setting().patience
+    }
+
+    /// The text with the images that stand here for those of the stories.
+    pub(super) fn translate(&self, text: &str) -> String {
+        self.stage.cluster.setting().images.translate(text)
+    }
+
+    fn located(&self, arg: &str) -> String {
+        let files = &self.stage.cluster.setting().files;
+        arg.strip_prefix("./").map_or_else(|| arg.to_owned(), |name| files.join(name).display().to_string())
+    }
+
     /// Alice runs kubectl in her namespace; what she types is told. `files` of the stories are named without path.
     pub async fn kubectl(&self, args: &[&str]) -> Result<Output> {
+        let args: Vec<_> = args.iter().map(|arg| self.translate(arg)).collect();
         self.stage.tell.command(&format!("kubectl {}", args.join(" ")));
-        let args: Vec<_> = args.iter().map(|arg| located(arg)).collect();
+        let args: Vec<_> = args.iter().map(|arg| self.located(arg)).collect();
         let mut all = vec!["-n", &self.name];
         all.extend(args.iter().map(String::as_str));
         let output = self.stage.cluster.kubectl().user(ALICE).run(&all).await?;
@@ -121,7 +147,7 @@ impl Home<'_> {
     /// Alice pipes a manifest into kubectl.
     pub async fn apply(&self, manifest: &str, told: &str) -> Result<()> {
         self.stage.tell.command(told);
-        let kubectl = self.stage.cluster.kubectl().user(ALICE).stdin(manifest);
+        let kubectl = self.stage.cluster.kubectl().user(ALICE).stdin(self.translate(manifest));
         let output = kubectl.run(&["-n", &self.name, "apply", "-f", "-"]).await?.success()?;
         self.stage.tell.quote(&shortened(&output));
         Ok(())
@@ -129,8 +155,9 @@ impl Home<'_> {
 
     /// Alice runs Helm in her namespace.
     pub async fn helm(&self, args: &[&str]) -> Result<Output> {
+        let args: Vec<_> = args.iter().map(|arg| self.translate(arg)).collect();
         self.stage.tell.command(&format!("helm {}", args.join(" ")));
-        let args: Vec<_> = args.iter().map(|arg| located(arg)).collect();
+        let args: Vec<_> = args.iter().map(|arg| self.located(arg)).collect();
         let mut all = vec!["-n", &self.name];
         all.extend(args.iter().map(String::as_str));
         let output = self.stage.cluster.helm().user(ALICE).run(&all).await?;
@@ -193,11 +220,6 @@ impl Home<'_> {
         self.stage.tell.claim(claim);
         Ok(true)
     }
-}
-
-fn located(arg: &str) -> String {
-    let name = arg.strip_prefix("./").filter(|_| arg.starts_with("./"));
-    name.map_or_else(|| arg.to_owned(), Stage::file)
 }
 
 /// What a client printed, without the lines that say the same of every object.

@@ -1,6 +1,10 @@
 //! The screen on which the stories are told.
 
-use std::{sync::Mutex, time::Instant};
+use std::{
+    io::{Write as _, stdout},
+    sync::Mutex,
+    time::Instant,
+};
 
 /// Someone to tell a story to.
 pub trait Tell: Sync {
@@ -39,7 +43,7 @@ impl Default for Screen {
 impl Screen {
     fn line(&self, sign: &str, text: &str) {
         let begin = self.0.lock().map_or_else(|poisoned| *poisoned.into_inner(), |begin| *begin);
-        println!("{:7.1} s  {sign} {text}", begin.elapsed().as_secs_f64());
+        say(&format!("{:7.1} s  {sign} {text}", begin.elapsed().as_secs_f64()));
     }
 }
 
@@ -48,7 +52,7 @@ impl Tell for Screen {
         if let Ok(mut begin) = self.0.lock() {
             *begin = Instant::now();
         }
-        println!("\n{text}\n");
+        say(&format!("\n{text}\n"));
     }
 
     fn command(&self, text: &str) {
@@ -65,7 +69,12 @@ impl Tell for Screen {
 
     fn quote(&self, text: &str) {
         for line in text.lines() {
-            println!("           | {line}");
+            say(&format!("           | {line}"));
         }
     }
+}
+
+/// The terminal may be gone: nobody to hear it is no error.
+fn say(text: &str) {
+    let _ = writeln!(stdout(), "{text}");
 }
