@@ -22,11 +22,11 @@ async fn a_healthy_release_differs_from_the_same_one_without_backout_by_three_la
     let neutral = async |home: &Home<'_>| Snapshot::take(home).await.unwrap().neutral(&home.name);
     let (tagged, plain) = (neutral(&with).await, neutral(&without).await);
     assert_eq!(plain.0.len(), 9, "seven objects, and two that the cluster puts in every namespace");
-    assert_eq!(plain.differences(&tagged, &[]), []);
+    assert_eq!(plain.differences(&tagged, &[]), [], "{}", stage.cluster.keep_for_inspection());
     assert_eq!(replica_sets(&with).await, replica_sets(&without).await, "the pod templates differ");
 
     let witness = oracle::witness(stage.cluster, &["alice"]).await.unwrap();
-    assert_eq!(witness.violations, Vec::<String>::new());
+    assert_eq!(witness.violations, Vec::<String>::new(), "{}", stage.cluster.keep_for_inspection());
     assert!(!witness.restores.contains_key(&with.name), "{witness:#?}");
 }
 
