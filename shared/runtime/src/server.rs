@@ -32,7 +32,7 @@ use hyper_util::{
 use prometheus::{IntCounterVec, IntGauge, Registry};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -42,10 +42,15 @@ use crate::{metrics, readiness::Readiness, tls::Tls};
 /// Pause after a failed accept: out of file descriptors, trying again at once would only burn the processor.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often somebody is asked to make room while all connections are taken.
+const CROWDED: Duration = Duration::from_millis(2);
+/// For how long nobody is asked: whoever has just come, or just asked something, is about to use the connection.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// What one client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Open connections; more wait in the kernel's queue.
+    /// Open connections. Where more come those that are not used make room; the others wait in the kernel's queue.
     pub connections: usize,
     /// Requests at a time on one HTTP/2 connection.
     pub streams: u32,
@@ -143,6 +148,7 @@ struct Shared {
     limits: Limits,
     metrics: ServerMetrics,
     slots: Arc<Semaphore>,
+    crowded: Notify,
     drain: CancellationToken,
     http: auto::Builder<TokioExecutor>,
 }
@@ -163,13 +169,20 @@ impl Shared {
             limits: server.limits,
             metrics: server.metrics.clone(),
             slots: Arc::new(Semaphore::new(connections)),
+            crowded: Notify::new(),
             drain,
             http,
         }
     }
 
     async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(io::Error::other)?;
+        let slot = loop {
+            match timeout(CROWDED, Arc::clone(&self.slots).acquire_owned()).await {
+                Ok(slot) => break slot.map_err(io::Error::other)?,
+                // The one that has waited longest.
+                Err(_) => self.crowded.notify_one(),
+            }
+        };
         let (stream, _) = listener.accept().await?;
         // Without it an answer of two segments waits 40 ms for an acknowledgement.
         stream.set_nodelay(true)?;
@@ -195,7 +208,12 @@ impl Shared {
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
-        let stream = match timeout(self.limits.handshake, self.tls.acceptor().accept(stream)).await {
+        let handshake = timeout(self.limits.handshake, self.tls.acceptor().accept(stream));
+        let stream = tokio::select! {
+            stream = handshake => stream,
+            () = self.is_to_make_room() => return self.metrics.failed("crowded"),
+        };
+        let stream = match stream {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 self.metrics.failed("handshake");
@@ -233,22 +251,28 @@ impl Shared {
     }
 
     /// Resolves with the reason when nobody uses the connection: no request has come in time, or none has begun for the
-    /// idle time, and none is under way. An idle HTTP/1 connection hyper closes before; of HTTP/2 it asks only
-    /// whether the client still answers pings.
+    /// idle time, or since it was last asked to make room; and none is under way. An idle HTTP/1 connection hyper closes
+    /// before; of HTTP/2 it asks only whether the client still answers pings.
     async fn deserted(&self, used: &Use) -> &'static str {
-        tokio::time::sleep(self.limits.first_request).await;
-        let mut seen = used.begun.load(Ordering::Relaxed);
-        if seen == 0 {
-            return "first_request_timeout";
-        }
+        let mut limit = (self.limits.first_request, "first_request_timeout");
+        let mut seen = 0;
         loop {
-            tokio::time::sleep(self.limits.idle).await;
+            let reason = tokio::select! {
+                () = tokio::time::sleep(limit.0) => limit.1,
+                () = self.is_to_make_room() => "crowded",
+            };
             let begun = used.begun.load(Ordering::Relaxed);
             if begun == seen && used.under_way.load(Ordering::Relaxed) == 0 {
-                return "idle";
+                return reason;
             }
             seen = begun;
+            limit = (self.limits.idle, "idle");
         }
+    }
+
+    async fn is_to_make_room(&self) {
+        tokio::time::sleep(FRESH).await;
+        self.crowded.notified().await;
     }
 }
 
@@ -334,4 +358,5 @@ impl ServerMetrics {
 }
 
 /// Why a connection comes to nothing, or is closed because nobody uses it.
-const REASONS: [&str; 5] = ["accept", "first_request_timeout", "handshake", "handshake_timeout", "idle"];
+const REASONS: [&str; 6] =
+    ["accept", "crowded", "first_request_timeout", "handshake", "handshake_timeout", "idle"];

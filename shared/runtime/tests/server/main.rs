@@ -106,6 +106,26 @@ async fn connections_over_the_cap_wait_until_one_is_free() {
 }
 
 #[tokio::test]
+async fn where_all_connections_are_taken_those_that_are_not_used_make_room_and_no_other() {
+    let running = start(Limits { connections: 3, ..Limits::default() }, false).await;
+    let silent = TcpStream::connect(("127.0.0.1", running.port)).await.unwrap();
+    let mut unused = connect(&running, None, b"http/1.1").await.unwrap();
+    let mut used = connect(&running, None, b"http/1.1").await.unwrap();
+    // Longer than it takes to be asked to make room.
+    let long = "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n".repeat(9)
+        + "GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let long = tokio::spawn(async move { read_all(&mut used, long.as_bytes()).await });
+    for _ in 0..2 {
+        let served = tokio::time::timeout(Duration::from_secs(20), http1(&running, "/", b"")).await;
+        assert_eq!(served.unwrap().0, 200);
+    }
+    assert_eq!(read_all(&mut unused, b"").await, "");
+    drop(silent);
+    let answers = long.await.unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 10, "{answers}");
+}
+
+#[tokio::test]
 async fn a_drain_keeps_serving_closes_connections_and_finishes_what_is_under_way() {
     let running = start(quick(), false).await;
     assert!(!http1(&running, "/", b"").await.1.contains("connection: close"));
