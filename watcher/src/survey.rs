@@ -1,12 +1,13 @@
 //! Looking for what deployers wrote past the webhook, in all that is in a release's namespace.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use backout_model::{
     health::Live,
     names::ReleaseKey,
     object::{ObjectKey, ObjectRef},
     protocol::{Observed, Survey},
+    rollback::Track,
 };
 use backout_runtime::api::{ApiError, Class, deadline};
 use futures::{StreamExt as _, stream};
@@ -16,7 +17,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, ListParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
     discovery::{ApiGroup, Discovery, Scope, verbs},
 };
 use serde::Deserialize as _;
@@ -45,16 +46,37 @@ pub(crate) async fn survey(
         Err(error) if error.is(Class::Forbidden) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     }
-    let discovery = Discovery::new(context.cluster.client()).run_aggregated();
-    let discovery = deadline(CALL, "discovery", discovery).await?;
-    let kinds = discovery.groups().flat_map(ApiGroup::recommended_resources);
-    let kinds =
-        kinds.filter(|(_, can)| can.scope == Scope::Namespaced && can.supports_operation(verbs::LIST));
-    let kinds: Vec<_> = kinds.map(|(kind, _)| kind).collect();
+    let kinds = kinds(context, key, observed).await;
     let survey = &survey;
     let found = stream::iter(kinds).map(|kind| async move { of_kind(context, key, survey, &kind).await });
     let found: Vec<Vec<ObjectRef>> = found.buffered(PARALLEL).collect().await;
     Ok(found.into_iter().flatten().chain(elsewhere(key, survey, observed)).collect())
+}
+
+/// What a namespace may hold; where the server does not tell, as when a part of its API is broken, what the revision is of.
+async fn kinds(context: &Context, key: &ReleaseKey, observed: &Observed) -> Vec<ApiResource> {
+    for _ in 0..ATTEMPTS {
+        let discovery = Discovery::new(context.cluster.client()).run_aggregated();
+        match deadline(CALL, "discovery", discovery).await {
+            Ok(discovery) => {
+                let all = discovery.groups().flat_map(ApiGroup::recommended_resources);
+                let listed = all
+                    .filter(|(_, can)| can.scope == Scope::Namespaced && can.supports_operation(verbs::LIST));
+                return listed.map(|(kind, _)| kind).collect();
+            }
+            Err(error) => tracing::warn!(release = %key, %error, "the kinds of objects are not known yet"),
+        }
+        sleep(RETRY).await;
+    }
+    let of_revision: BTreeSet<_> = observed
+        .tracks
+        .iter()
+        .map(|Track { object, .. }| (&object.key.group, &object.version, &object.kind, &object.key.resource))
+        .collect();
+    let known = of_revision.into_iter().map(|(group, version, kind, plural)| {
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+    });
+    known.collect()
 }
 
 async fn registration(context: &Context) -> Result<Option<MutatingWebhookConfiguration>, ApiError> {
