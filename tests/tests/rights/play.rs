@@ -79,13 +79,19 @@ async fn one_namespace(stage: &Stage<'_>) {
     for revision in [2, 3] {
         home.kubectl(&["delete", "configmap", "untouched"]).await.unwrap().success().unwrap();
         home.kubectl(&["create", "configmap", "added"]).await.unwrap().success().unwrap();
-        // The second one fails like the first: what is told again is noted on the first Event.
         let bad = Stage::small(CRASHING, "bye").unwrap().replace("untouched", "another");
         home.apply(&bad, "").await.unwrap();
         ended(&home, revision, Phase::RolledBack).await;
     }
-    let diff = stage.backout().plugin(stage.cluster, User::Named("alice"), &home.name, &["diff"]).await;
-    assert!(diff.unwrap().success().unwrap().stdout.contains("data.greeting"));
+    let ask = async |what| {
+        stage.backout().plugin(stage.cluster, User::Named("alice"), &home.name, &[what]).await.unwrap()
+    };
+    assert!(ask("diff").await.success().unwrap().stdout.contains("data.greeting"));
+    for _ in 0..2 {
+        // What is told of a revision again is noted on the first Event.
+        let refused = ask("hold").await;
+        assert!(refused.stderr.contains("there is nothing to hold"), "{refused:?}");
+    }
     eventually("the pod's time is over", PATIENCE, async || {
         let status = home.release(&home.name).await?.status.unwrap_or_default();
         Ok(status.aside.is_none().then_some(()))
