@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use backout_model::names;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
@@ -250,14 +251,18 @@ impl Backout {
 pub async fn called(cluster: &Cluster) -> Result<()> {
     let probe = TestNamespace::atomic(cluster, "probe", &[]).await?;
     let objects: Api<ConfigMap> = Api::namespaced(cluster.client(User::Admin).await?, probe.name());
+    recorded(&objects, Duration::from_mins(1)).await
+}
+
+/// Writes until a write is recorded.
+pub(crate) async fn recorded(objects: &Api<ConfigMap>, patience: Duration) -> Result<()> {
     let object = ConfigMap {
         metadata: ObjectMeta { generate_name: Some("probe-".to_owned()), ..ObjectMeta::default() },
         ..ConfigMap::default()
     };
-    eventually("the API server calls the webhook", Duration::from_mins(1), async || {
+    eventually("a write to a namespace that opted in is recorded", patience, async || {
         let created = objects.create(&PostParams::default(), &object).await?;
-        let labels = created.metadata.labels.unwrap_or_default();
-        Ok(labels.contains_key("backout.dev/undo").then_some(()))
+        Ok(created.metadata.labels.unwrap_or_default().contains_key(names::UNDO).then_some(()))
     })
     .await
 }

@@ -11,7 +11,7 @@ use backout_model::{
     release::{Phase, Release},
     undo::{Operation, chain::Verification, codec::Draft},
 };
-use backout_runtime::api::{ApiError, deadline};
+use backout_runtime::api::{ApiError, deadline, tried};
 use futures::{StreamExt as _, future, stream};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, APIResourceList};
@@ -157,16 +157,9 @@ fn named(object: &DynamicObject) -> Option<(String, Value)> {
 
 async fn record(context: &Context, captured: Captured) {
     let object = &captured.header.object;
-    for attempt in 1..=ATTEMPTS {
-        match try_to_record(context, &captured).await {
-            Ok(()) => return,
-            Err(error) if attempt == ATTEMPTS || !error.may_pass() => {
-                context.metrics.captured(false);
-                tracing::error!(%error, %object, release = %captured.header.release, "a write was not recorded");
-                return;
-            }
-            Err(_) => sleep(RETRY).await,
-        }
+    if let Err(error) = tried(ATTEMPTS, RETRY, || try_to_record(context, &captured)).await {
+        context.metrics.captured(false);
+        tracing::error!(%error, %object, release = %captured.header.release, "a write was not recorded");
     }
 }
 

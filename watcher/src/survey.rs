@@ -9,7 +9,7 @@ use backout_model::{
     protocol::{Observed, Survey},
     rollback::Track,
 };
-use backout_runtime::api::{ApiError, Class, deadline};
+use backout_runtime::api::{ApiError, Class, deadline, tried};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::{
     api::admissionregistration::v1::MutatingWebhookConfiguration,
@@ -21,7 +21,6 @@ use kube::{
     discovery::{ApiGroup, Discovery, Scope, verbs},
 };
 use serde::Deserialize as _;
-use tokio::time::sleep;
 
 use crate::{context::Context, observe::PARALLEL};
 
@@ -55,18 +54,15 @@ pub(crate) async fn survey(
 
 /// What a namespace may hold; where the server does not tell, as when a part of its API is broken, what the revision is of.
 async fn kinds(context: &Context, key: &ReleaseKey, observed: &Observed) -> Vec<ApiResource> {
-    for _ in 0..ATTEMPTS {
-        let discovery = Discovery::new(context.cluster.client()).run_aggregated();
-        match deadline(CALL, "discovery", discovery).await {
-            Ok(discovery) => {
-                let all = discovery.groups().flat_map(ApiGroup::recommended_resources);
-                let listed = all
-                    .filter(|(_, can)| can.scope == Scope::Namespaced && can.supports_operation(verbs::LIST));
-                return listed.map(|(kind, _)| kind).collect();
-            }
-            Err(error) => tracing::warn!(release = %key, %error, "the kinds of objects are not known yet"),
+    let discover = || deadline(CALL, "discovery", Discovery::new(context.cluster.client()).run_aggregated());
+    match tried(ATTEMPTS, RETRY, discover).await {
+        Ok(discovery) => {
+            let all = discovery.groups().flat_map(ApiGroup::recommended_resources);
+            let listed =
+                all.filter(|(_, can)| can.scope == Scope::Namespaced && can.supports_operation(verbs::LIST));
+            return listed.map(|(kind, _)| kind).collect();
         }
-        sleep(RETRY).await;
+        Err(error) => tracing::warn!(release = %key, %error, "the kinds of objects cannot be known"),
     }
     let of_revision: BTreeSet<_> = observed
         .tracks
@@ -91,18 +87,12 @@ async fn of_kind(
     survey: &Survey<'_>,
     kind: &ApiResource,
 ) -> Vec<ObjectRef> {
-    for attempt in 1..=ATTEMPTS {
-        match try_kind(context, key, survey, kind).await {
-            Ok(found) => return found,
-            Err(error) if attempt == ATTEMPTS || !error.may_pass() => {
-                tracing::warn!(release = %key, kind = kind.kind, %error,
-                    "not looked through for what was written without a record");
-                break;
-            }
-            Err(_) => sleep(RETRY).await,
-        }
-    }
-    Vec::new()
+    let found = tried(ATTEMPTS, RETRY, || try_kind(context, key, survey, kind)).await;
+    found.unwrap_or_else(|error| {
+        tracing::warn!(release = %key, kind = kind.kind, %error,
+            "not looked through for what was written without a record");
+        Vec::new()
+    })
 }
 
 async fn try_kind(
@@ -129,9 +119,9 @@ async fn try_kind(
                 found.push(ObjectRef { key, version: kind.version.clone(), kind: kind.kind.clone() });
             }
         }
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(found),
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(found);
         }
     }
 }

@@ -68,6 +68,20 @@ pub async fn deadline<T>(
     outcome
 }
 
+/// Makes a call so many times at the most, with a pause between, for as long as what goes wrong may pass.
+pub async fn tried<T, F>(attempts: u32, pause: Duration, mut call: impl FnMut() -> F) -> Result<T, ApiError>
+where
+    F: Future<Output = Result<T, ApiError>>,
+{
+    for _ in 1..attempts {
+        match call().await {
+            Err(error) if error.may_pass() => tokio::time::sleep(pause).await,
+            outcome => return outcome,
+        }
+    }
+    call().await
+}
+
 /// What is counted of calls: by the process, for calls are made everywhere.
 static CALLS: OnceLock<Calls> = OnceLock::new();
 
@@ -221,6 +235,25 @@ mod tests {
 
     fn failed(code: u16, reason: &str, message: &str) -> ApiError {
         ApiError::new("GET x", kube::Error::Api(Status::failure(message, reason).with_code(code).boxed()))
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_is_tried_so_many_times_and_nothing_else_is() {
+        for (code, reason, succeeds_at, calls) in [
+            (500, "InternalError", 1, 1),
+            (500, "InternalError", 2, 2),
+            (500, "InternalError", 9, 3),
+            (403, "Forbidden", 2, 1),
+        ] {
+            let mut made = 0;
+            let outcome = tried(3, Duration::ZERO, || {
+                made += 1;
+                let outcome = if made == succeeds_at { Ok(()) } else { Err(failed(code, reason, "")) };
+                async { outcome }
+            });
+            assert_eq!(outcome.await.is_ok(), succeeds_at == calls, "{code} {succeeds_at}");
+            assert_eq!(made, calls, "{code} {succeeds_at}");
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use backout_model::names;
 use k8s_openapi::{
     api::{
         admissionregistration::v1::MutatingWebhookConfiguration,
@@ -14,10 +13,7 @@ use k8s_openapi::{
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{
-    Api, Client,
-    api::{ObjectMeta, PostParams},
-};
+use kube::{Api, Client, api::PostParams};
 use tokio::time::timeout;
 
 use super::{
@@ -171,10 +167,6 @@ pub(super) async fn asked(stage: &Stage<'_, Foreign>) -> Result<()> {
     let site = stage.cluster;
     let home = stage.home("probe").await?;
     let objects: Api<ConfigMap> = Api::namespaced(site.client(User::Named("alice")).await?, &home.name);
-    let object = ConfigMap {
-        metadata: ObjectMeta { generate_name: Some("probe-".to_owned()), ..ObjectMeta::default() },
-        ..ConfigMap::default()
-    };
     let logs = |program: &str| {
         let ns = backout::NAMESPACE;
         format!(
@@ -182,12 +174,9 @@ pub(super) async fn asked(stage: &Stage<'_, Foreign>) -> Result<()> {
             site.context
         )
     };
-    eventually("a write to a namespace that opted in is recorded", NOTICE, async || {
-        let created = objects.create(&PostParams::default(), &object).await?;
-        Ok(created.metadata.labels.unwrap_or_default().contains_key(names::UNDO).then_some(()))
-    })
-    .await
-    .with_context(|| format!("the webhook is not asked, or does not answer. {}", logs("backout-webhook")))?;
+    backout::recorded(&objects, NOTICE).await.with_context(|| {
+        format!("the webhook is not asked, or does not answer. {}", logs("backout-webhook"))
+    })?;
     eventually("there is a Release of it", NOTICE, async || {
         Ok(home.release(&home.name).await?.status.filter(|status| status.revision > 0).map(drop))
     })

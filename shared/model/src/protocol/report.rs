@@ -101,15 +101,16 @@ pub(super) fn unrecorded(object: Subject, count: usize) -> Unrestored {
 
 /// The Event on a healthy Release of which not all could have been undone.
 pub(super) fn unrecorded_of_healthy(status: &ReleaseStatus) -> Option<Notice> {
+    if status.unrecorded.is_empty() {
+        return None;
+    }
     let objects: Vec<_> = status.unrecorded.iter().map(name).collect();
     let message = format!(
-        "Revision {} is not recorded as a whole: {} was written while the webhook was not asked, and could not have been \
-         rolled back",
+        "Revision {} is not recorded as a whole. Written while the webhook was not asked, and not to be rolled back: {}",
         status.revision,
         listed(&objects)
     );
-    let is_any = !objects.is_empty();
-    is_any.then_some(Notice { about: None, warning: true, reason: "WrittenUnrecorded", message })
+    Some(Notice { about: None, warning: true, reason: "WrittenUnrecorded", message })
 }
 
 /// Objects as a status lists them.

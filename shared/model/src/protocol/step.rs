@@ -241,8 +241,11 @@ impl<'a> Step<'a> {
         self.notices.push(report::failed(self.seen, &failure));
         self.status.failure = Some(failure);
         match action {
-            Action::Rollback if self.holds_for_unrecorded() => {}
-            Action::Rollback => self.roll_back(client_waits),
+            Action::Rollback => {
+                if !self.holds_for_unrecorded() {
+                    self.roll_back(client_waits);
+                }
+            }
             Action::Hold => self.end(Phase::Held),
             Action::Notify => self.end(Phase::Notified),
         }
