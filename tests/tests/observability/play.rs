@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Write as _,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -108,11 +108,15 @@ async fn play() -> Result<Played> {
 async fn look(stage: &Stage<'_>, prometheus: &Prometheus, families: &Families) -> Result<Seen> {
     let last = stage.home("last").await?;
     last.apply(&config_map("last", "one"), "kubectl apply -f last.yaml").await?;
-    for awaited in
-        ["max(backout_log_oldest_undecided_record_timestamp_seconds) > 0", "max(backout_history_bytes) > 0"]
-    {
-        eventually(awaited, PATIENCE, async || {
-            Ok((!prometheus.query(awaited).await?.is_empty()).then_some(()))
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs_f64();
+    for awaited in [
+        "max(backout_log_oldest_undecided_record_timestamp_seconds) > 0".to_owned(),
+        "max(backout_history_bytes) > 0".to_owned(),
+        // What was played is scraped from both.
+        format!("count(timestamp(up == 1) > {now}) == 2"),
+    ] {
+        eventually(&awaited, PATIENCE, async || {
+            Ok((!prometheus.query(&awaited).await?.is_empty()).then_some(()))
         })
         .await?;
     }
