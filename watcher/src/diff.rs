@@ -9,12 +9,16 @@ use backout_model::{
     release::{Order, Release},
     undo::pack::{self, Packed},
 };
-use backout_runtime::api::{Class, deadline};
+use backout_runtime::api::deadline;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Resource as _, ResourceExt as _};
 use tokio::time::timeout;
 
-use crate::{context::Context, evidence::read, params};
+use crate::{
+    context::Context,
+    evidence::{read, remove},
+    params,
+};
 
 /// For everything: somebody waits.
 const ALL: Duration = Duration::from_secs(5);
@@ -59,11 +63,7 @@ async fn store(context: &Context, uid: &str, secret: &Secret) -> Result<String, 
         if stored::revision_of(&last.metadata, uid).is_none() {
             return Err(format!("Secret {name} is there already, and is something else"));
         }
-        let params = params::delete(last.metadata);
-        match deadline(ALL, format!("DELETE Secret {name}"), secrets.delete(&name, &params)).await {
-            Err(error) if !error.is(Class::NotFound) => return Err(error.message),
-            _ => {}
-        }
+        remove(&secrets, last.metadata).await.map_err(|error| error.message)?;
     }
     let created = deadline(ALL, format!("POST Secret {name}"), secrets.create(&params::post(), secret)).await;
     created.map(|_| name).map_err(|error| error.message)

@@ -13,7 +13,7 @@ use backout_model::{
 };
 use backout_runtime::api::{ApiError, Class, deadline};
 use futures::{AsyncReadExt as _, StreamExt as _, future, stream};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{ListParams, LogParams},
@@ -181,14 +181,34 @@ async fn store(context: &Context, uid: &str, secret: &Secret, revision: u64) -> 
     loop {
         match deadline(ALL, "POST Secret", secrets.create(&params::post(), secret)).await {
             Ok(_) => return Ok(name),
-            Err(error) if error.is(Class::AlreadyExists) => break,
-            Err(error) if error.may_pass() => sleep(AGAIN).await,
+            Err(error) if error.is(Class::AlreadyExists) => {}
+            Err(error) if error.may_pass() => {
+                sleep(AGAIN).await;
+                continue;
+            }
             Err(error) => return Err(error.message),
         }
+        let found =
+            deadline(ALL, "GET Secret", secrets.get_metadata(&name)).await.map_err(|it| it.message)?;
+        if stored::revision_of(&found.metadata, uid) != Some(revision) {
+            return Err(format!("Secret {name} is there already, and is something else"));
+        }
+        // Stored by a watcher that died over it; but an earlier failure of the revision is not what this is about.
+        if stored::decided_at(&found.metadata) == stored::decided_at(&secret.metadata) {
+            return Ok(name);
+        }
+        remove(&secrets, found.metadata).await.map_err(|error| error.message)?;
     }
-    let found = deadline(ALL, "GET Secret", secrets.get_metadata(&name)).await.map_err(|it| it.message)?;
-    let is_it = stored::revision_of(&found.metadata, uid) == Some(revision);
-    if is_it { Ok(name) } else { Err(format!("Secret {name} is there already, and is something else")) }
+}
+
+/// Deletes a Secret as it was seen; one that is gone already, or another by now, is no error.
+pub(crate) async fn remove(secrets: &Api<Secret>, seen: ObjectMeta) -> Result<(), ApiError> {
+    let name = seen.name.clone().unwrap_or_default();
+    let params = params::delete(seen);
+    match deadline(ALL, format!("DELETE Secret {name}"), secrets.delete(&name, &params)).await {
+        Err(error) if !error.is(Class::NotFound) && !error.is(Class::Conflict) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Deletes the evidence about older revisions than `limit`.
@@ -203,13 +223,7 @@ async fn prune(context: &Context, key: &ReleaseKey, release: &Release, limit: us
     let mut stored: Vec<_> = metadata.filter_map(|it| Some((stored::revision_of(&it, uid)?, it))).collect();
     stored.sort_by_key(|(revision, _)| std::cmp::Reverse(*revision));
     for (_, metadata) in stored.into_iter().skip(limit) {
-        let name = metadata.name.clone().unwrap_or_default();
-        let params = params::delete(metadata);
-        let delete = secrets.delete(&name, &params);
-        match deadline(ALL, format!("DELETE Secret {name}"), delete).await {
-            Err(error) if !error.is(Class::NotFound) && !error.is(Class::Conflict) => return Err(error),
-            _ => {}
-        }
+        remove(&secrets, metadata).await?;
     }
     Ok(())
 }

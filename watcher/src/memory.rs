@@ -54,8 +54,8 @@ pub(crate) struct Memory {
     pub(crate) proofs: BTreeMap<RecordName, Proof>,
     /// What was told last, for which request: the Secret, or why there is none.
     pub(crate) told: Option<(String, Result<String, String>)>,
-    /// The revision whose evidence was gathered, and what came of it.
-    pub(crate) evidence: Option<(u64, Result<String, String>)>,
+    /// The failure that evidence was gathered about, and what came of it.
+    secured: Option<(Moment, Result<String, String>)>,
     /// What was written without a record, and when that was looked for.
     surveyed: Option<(Moment, Vec<ObjectRef>)>,
     /// Restores that the server refused.
@@ -256,9 +256,15 @@ impl Memory {
         self.told.as_ref().filter(|(of, _)| Some(of.as_str()) == request).map(|(_, told)| told.clone())
     }
 
-    /// What came of gathering the evidence about a revision, if that was tried.
-    pub(crate) fn evidence(&self, revision: u64) -> Option<Result<String, String>> {
-        self.evidence.as_ref().filter(|(of, _)| *of == revision).map(|(_, outcome)| outcome.clone())
+    /// What came of gathering the evidence about a failure, if that was tried.
+    pub(crate) fn evidence(&self, status: &ReleaseStatus) -> Option<Result<String, String>> {
+        let secured = self.secured.as_ref().filter(|(of, _)| *of == Moment::of(status));
+        secured.map(|(_, outcome)| outcome.clone())
+    }
+
+    /// Notes what came of it.
+    pub(crate) fn secured(&mut self, status: &ReleaseStatus, outcome: Result<String, String>) {
+        self.secured = Some((Moment::of(status), outcome));
     }
 
     /// Forgets what only a rollback under way needs.

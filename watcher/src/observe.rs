@@ -113,7 +113,7 @@ pub(crate) async fn release(
         blind: lost,
         refusals: memory.refusals(now),
         ignored: memory.ignored.clone(),
-        evidence: memory.evidence(status.revision),
+        evidence: memory.evidence(&status),
         aside,
         since_last: memory.observed.map(|last| now.duration_since(last)),
         sightings: memory.sightings.clone(),

@@ -140,14 +140,14 @@ pub(crate) async fn collect(
             bytes += size.unwrap_or_default();
             kept.insert(name);
         } else {
-            context.log.remove(&name).await?;
+            context.log.remove(head).await?;
         }
     }
     for piece in context.log.parts(names::PART_PACK_PIECE).await? {
         let name = piece.name_any();
         let head = name.rsplit_once('-').map_or("", |(head, _)| head);
         if !kept.contains(head) && !young(&piece) {
-            context.log.remove(&name).await?;
+            context.log.remove(piece).await?;
         }
     }
     Ok(bytes)

@@ -64,7 +64,7 @@ pub(crate) async fn all(
                 memory.ignored.insert(object, version);
             }
             Outcome::Surveyed(objects) => memory.surveyed(&observed.status, objects),
-            Outcome::Secured(evidence) => memory.evidence = Some((observed.status.revision, evidence)),
+            Outcome::Secured(evidence) => memory.secured(&observed.status, evidence),
             Outcome::Told(told) => memory.told = observed.request.clone().map(|request| (request, told)),
             Outcome::Changed(object, why) => memory.conflict(&object, why, Instant::now()),
             Outcome::Refused(object, why) => memory.refuse(&object, why, Instant::now()),

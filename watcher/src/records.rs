@@ -264,14 +264,15 @@ impl Log {
     pub(crate) async fn collect(&self, spent: &Spent) -> Result<(), ApiError> {
         self.delete(&spent.name, &params::exactly(None, Some(spent.resource_version.clone()))).await?;
         for index in 0..spent.pieces {
-            self.remove(&names::piece(&spent.name, index)).await?;
+            // Named by nothing any more, and no name is given twice.
+            self.delete(&names::piece(&spent.name, index), &DeleteParams::default()).await?;
         }
         Ok(())
     }
 
-    /// Deletes a Secret that nothing leads to any more.
-    pub(crate) async fn remove(&self, name: &str) -> Result<(), ApiError> {
-        self.delete(name, &DeleteParams::default()).await
+    /// Deletes a Secret that nothing leads to any more, as it was seen.
+    pub(crate) async fn remove(&self, seen: PartialObjectMeta<Secret>) -> Result<(), ApiError> {
+        self.delete(&seen.name_any(), &params::delete(seen.metadata)).await
     }
 
     async fn delete(&self, name: &str, params: &DeleteParams) -> Result<(), ApiError> {

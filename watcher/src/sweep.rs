@@ -190,7 +190,7 @@ impl Sweep {
             } else if headless.entry(name.clone()).or_insert(now).elapsed() >= HEADLESS_FOR
                 && !self.log.has(head).await?
             {
-                self.log.remove(&name).await?;
+                self.log.remove(piece).await?;
             }
         }
         Ok(())

@@ -53,6 +53,9 @@ pub const POLICY_SUSPEND: &str = "backout.dev/suspend";
 /// Annotation of a namespace: for how long a failing pod is kept running for a person to look into.
 pub const POLICY_KEEP_FAILING_POD: &str = "backout.dev/keep-failing-pod";
 
+/// Annotation of a Secret with evidence: when the verdict fell that it is about.
+pub const DECIDED_AT: &str = "backout.dev/decided-at";
+
 /// Label of a pod that is kept running after the rollback of its release, with the release's name: it has no other.
 pub const ASIDE: &str = "backout.dev/aside";
 /// Annotation of such a pod: when it is deleted.

@@ -1,6 +1,7 @@
 //! What people do by hand.
 
 use backout_model::release::Phase;
+use jiff::Timestamp;
 use system_tests::{eventually, stories::Snapshot};
 
 use crate::*;
@@ -14,6 +15,19 @@ async fn answer(home: &Home<'_>, args: &[&str]) -> String {
 async fn ended(home: &Home<'_>, revision: u64, phase: Phase) {
     let release = home.end_of(&home.name, revision, PATIENCE).await.unwrap();
     assert_eq!(release.status.as_ref().unwrap().phase, Some(phase), "{:#?}", release.status);
+}
+
+/// When the verdict fell that the evidence is about: the last one.
+async fn failure_with_evidence(home: &Home<'_>) -> Timestamp {
+    let secret = eventually("the evidence is stored", PATIENCE, async || {
+        Ok(home.release(&home.name).await?.status.unwrap_or_default().evidence)
+    });
+    let path = r"jsonpath={.metadata.annotations.backout\.dev/decided-at}";
+    let secret = home.kubectl(&["get", "secret", &secret.await.unwrap(), "-o", path]).await.unwrap();
+    let status = home.release(&home.name).await.unwrap().status.unwrap();
+    let decided = status.decided_at.unwrap().0;
+    assert_eq!(secret.success().unwrap().stdout, decided.to_string());
+    decided
 }
 
 #[tokio::test]
@@ -41,9 +55,11 @@ async fn what_was_mended_in_place_is_healthy_once_it_is_judged_again() {
     let home = home(&stage, "resume", "Hold").await;
     apply(&home, BAD, "bye").await;
     ended(&home, 2, Phase::Held).await;
+    let first = failure_with_evidence(&home).await;
     let told = answer(&home, &["resume"]).await;
     assert!(told.contains("revision 2 is judged again"), "{told}");
     ended(&home, 2, Phase::Held).await;
+    assert!(failure_with_evidence(&home).await > first);
     let patch = format!(
         r#"{{"spec":{{"template":{{"spec":{{"containers":[{{"name":"web","image":"{GOOD}"}}]}}}}}}}}"#
     );

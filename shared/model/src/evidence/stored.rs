@@ -64,6 +64,7 @@ fn of_release(
         (names::RELEASE.to_owned(), key.name.to_string()),
         (names::REVISION.to_owned(), evidence.revision.to_string()),
     ];
+    let decided = evidence.decided_at.as_ref().map(|at| (names::DECIDED_AT.to_owned(), at.0.to_string()));
     // Controlled: what becomes of it is no deployer's business, and no release.
     let owner = OwnerReference {
         api_version: api_version.to_owned(),
@@ -78,6 +79,7 @@ fn of_release(
             name: Some(name),
             namespace: Some(key.namespace.clone()),
             labels: Some(labels.into()),
+            annotations: decided.map(|decided| [decided].into()),
             owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
@@ -93,4 +95,9 @@ pub fn revision_of(metadata: &ObjectMeta, uid: &str) -> Option<u64> {
     let owned = metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid);
     let revision = metadata.labels.as_ref()?.get(names::REVISION)?;
     revision.parse().ok().filter(|_| owned)
+}
+
+/// When the verdict fell that a Secret is the evidence about: a revision that is judged again may fail again.
+pub fn decided_at(metadata: &ObjectMeta) -> Option<&str> {
+    metadata.annotations.as_ref()?.get(names::DECIDED_AT).map(String::as_str)
 }

@@ -12,8 +12,8 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 impl Step<'_> {
     /// Has the evidence about a failed revision gathered if that was not tried, and says whether it is still to come.
-    /// Where it came to nothing the status says why, and all goes on without it: a failure is gathered about but once, for
-    /// later there is something else to see.
+    /// Where it came to nothing the status says why, and all goes on without it: about a failure it is gathered but once, for
+    /// later there is something else to see. A revision that is judged again may fail again, of something else.
     pub(super) fn secures_evidence(&mut self) -> bool {
         let has_failed =
             matches!(self.status.phase, Some(Phase::RollingBack | Phase::Held | Phase::Notified));

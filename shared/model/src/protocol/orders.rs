@@ -92,6 +92,8 @@ fn resume(step: &mut Step<'_>) -> Result<String, String> {
     status.decided_at = None;
     status.failure = None;
     status.held = None;
+    status.evidence = None;
+    status.evidence_missing = None;
     status.only.clear();
     status.unrestored.clear();
     step.enter(Phase::Progressing);

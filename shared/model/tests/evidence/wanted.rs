@@ -205,6 +205,7 @@ fn the_secret_is_the_releases_and_holds_what_was_told() {
     assert_eq!(secret.type_.as_deref(), Some("backout.dev/evidence"));
     assert_eq!(stored::revision_of(&secret.metadata, "release-uid"), Some(2));
     assert_eq!(stored::revision_of(&secret.metadata, "another"), None);
+    assert_eq!(stored::decided_at(&secret.metadata), Some(NOW));
     let data = &secret.data.unwrap()[stored::KEY].0;
     let read: Value = serde_json::from_slice(data).unwrap();
     assert_eq!(read["containers"][0]["previousLog"], json!(["said"]));

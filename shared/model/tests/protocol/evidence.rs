@@ -6,9 +6,9 @@ use backout_model::{
 };
 use serde_json::json;
 
-use super::world::{FOREVER, World, bad_upgrade, data, healthy, seconds};
+use super::world::{FOREVER, World, bad_upgrade, data, healthy, reference, seconds};
 
-use Phase::{Healthy, Held, Notified, RolledBack, RollingBack};
+use Phase::{Healthy, Held, Notified, Progressing, RolledBack, RollingBack};
 
 /// A failed upgrade whose verdict is stored, and nothing more.
 fn failed(action: Action, phase: Phase) -> World {
@@ -97,6 +97,32 @@ fn watchers_that_die_over_the_evidence_hold_the_rollback_up_for_a_minute_at_most
     world.run(120, || FOREVER);
     assert_eq!((world.status.phase, world.text("a")), (Some(RolledBack), json!("one")));
     assert_eq!(world.status.evidence_missing.as_deref(), Some("no watcher has secured it within 60 s"));
+}
+
+#[test]
+fn a_revision_that_fails_again_when_it_is_judged_again_is_told_of_anew() {
+    let mut world = failed(Action::Hold, Held);
+    world.run(120, || FOREVER);
+    world.request = Some("resume");
+    world.evidence = Ok("another".to_owned());
+    world.until(Progressing);
+    assert_eq!((&world.status.evidence, world.gathered), (&None, None));
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases.last(), Some(&Held));
+    assert_eq!(world.status.evidence.as_deref(), Some("another"));
+    assert_eq!(world.status.history[0].evidence.as_deref(), Some("another"));
+}
+
+#[test]
+fn who_resumes_what_was_held_is_saved_from_a_rollback_by_half_too() {
+    let mut world = failed(Action::Hold, Held);
+    world.run(120, || FOREVER);
+    world.policy.on_upgrade_failure = Action::Rollback;
+    world.past_webhook = Some(vec![reference("Deployment", "web")]);
+    world.request = Some("resume");
+    world.run(120, || FOREVER);
+    assert_eq!(world.phases.last(), Some(&Held));
+    assert!(world.written.is_empty(), "{:?}", world.written);
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub(crate) struct World {
     /// How many changes came too late: the server had something else than they were decided on.
     pub(crate) conflicts: usize,
     ignored: BTreeMap<ObjectRef, String>,
-    /// The revision whose evidence this watcher has tried to gather, and what it comes to.
+    /// The revision about whose failure this watcher has tried to gather evidence, and what it comes to.
     pub(crate) gathered: Option<u64>,
     pub(crate) evidence: Result<String, String>,
     /// What deployers wrote past the webhook, where they could, and the revision for which this watcher has looked for it.

@@ -201,6 +201,7 @@ impl World {
         }
         self.status = decision.status.clone();
         self.stored += 1;
+        self.gathered = self.gathered.filter(|_| self.status.failure.is_some());
         self.notices.extend(decision.notices.iter().cloned());
         true
     }
