@@ -83,6 +83,12 @@ fn resume(step: &mut Step<'_>) -> Result<String, String> {
     if !matches!(step.status.phase, Some(Phase::Held | Phase::Notified)) {
         return Err(nothing("to resume", step));
     }
+    if let Some(to) = step.status.to {
+        let revision = step.status.revision;
+        return Err(format!(
+            "revision {revision} is on its way back to revision {to}: kubectl backout rollback finishes that"
+        ));
+    }
     let status = &mut step.status;
     status.sealed_at = Some(Time(step.now));
     status.frozen_seconds = 0;
@@ -92,6 +98,8 @@ fn resume(step: &mut Step<'_>) -> Result<String, String> {
     status.decided_at = None;
     status.failure = None;
     status.held = None;
+    // A client that still waits may finish: nothing is restored under it any more.
+    status.fence = None;
     status.evidence = None;
     status.evidence_missing = None;
     status.only.clear();

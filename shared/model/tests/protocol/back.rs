@@ -6,7 +6,7 @@ use super::world::{FOREVER, World, data, failed_job, healthy};
 use backout_model::release::Phase;
 use serde_json::{Value, json};
 
-use Phase::{Healthy, RolledBack, RollingBack};
+use Phase::{Healthy, Held, RolledBack, RollingBack};
 
 type State = BTreeMap<String, Value>;
 
@@ -146,5 +146,60 @@ fn revisions_that_fail_again_and_again_do_not_take_the_way_back() {
     world.phases.clear();
     ask(&mut world, "rollback to=1");
     assert_eq!(world.phases, [RollingBack, RolledBack], "{:?}", world.status.answer);
+    assert_eq!(world.state(), states[&1]);
+}
+
+/// The way back to the first revision, stopped by hand after one write of several.
+fn stopped() -> (World, BTreeMap<u64, State>) {
+    let (mut world, states) = revisions();
+    world.request = Some("rollback to=1");
+    world.until(RollingBack);
+    while world.written.is_empty() {
+        world.look(1);
+    }
+    ask(&mut world, "hold");
+    assert_eq!((world.status.revision, world.status.phase), (6, Some(Held)));
+    assert!(world.state() != states[&1] && world.state() != states[&5]);
+    (world, states)
+}
+
+#[test]
+fn one_that_was_stopped_is_finished_when_it_is_asked_for_again() {
+    let (mut world, states) = stopped();
+    ask(&mut world, "rollback");
+    assert_eq!(world.state(), states[&1]);
+    assert_eq!((world.status.phase, world.status.healthy_revision), (Some(RolledBack), Some(1)));
+}
+
+#[test]
+fn one_that_was_stopped_is_no_deploy_to_be_judged() {
+    let (mut world, _) = stopped();
+    let state = world.state();
+    ask(&mut world, "resume");
+    let answer = world.status.answer.as_ref().unwrap();
+    assert_eq!(
+        (answer.refused, answer.message.as_str()),
+        (true, "revision 6 is on its way back to revision 1: kubectl backout rollback finishes that")
+    );
+    assert_eq!((world.status.phase, world.state()), (Some(Held), state));
+}
+
+#[test]
+fn a_deploy_after_one_that_was_stopped_leaves_the_way_back_open() {
+    let (mut world, states) = stopped();
+    // Whose fields they are was not given back yet.
+    let texts = |world: &World| -> Vec<_> {
+        world.state().into_iter().map(|(key, object)| (key, object["data"].clone())).collect()
+    };
+    let before = texts(&world);
+    world.deploy("ConfigMap", "a", data("seven"));
+    world.deploy("Job", "migrate", failed_job());
+    world.run(200, || FOREVER);
+    assert_eq!((world.status.revision, world.status.phase), (7, Some(RolledBack)));
+    assert_eq!(texts(&world), before);
+    world.deploy("ConfigMap", "a", data("eight"));
+    world.run(200, || FOREVER);
+    assert_eq!((world.status.revision, world.status.phase), (8, Some(Healthy)));
+    ask(&mut world, "rollback to=1");
     assert_eq!(world.state(), states[&1]);
 }

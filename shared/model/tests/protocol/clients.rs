@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::world::{FOREVER, World, data, failed_job, helm};
 
-use Phase::{Open, RolledBack, RollingBack};
+use Phase::{Healthy, Held, Open, Progressing, RolledBack, RollingBack};
 
 #[test]
 fn a_client_that_waits_for_a_failed_revision_is_fenced_until_its_next_transaction() {
@@ -32,6 +32,29 @@ fn a_client_that_waits_for_a_failed_revision_is_fenced_until_its_next_transactio
     world.look(FOREVER);
     assert_eq!(world.status.fence, None);
     assert_eq!(world.status.phase, Some(RolledBack));
+}
+
+#[test]
+fn a_client_that_waits_for_what_is_judged_again_may_finish() {
+    let mut world = World::new();
+    helm(&mut world, 1, "deployed");
+    world.deploy("ConfigMap", "a", data("one"));
+    world.run(120, || FOREVER);
+    helm(&mut world, 2, "pending-upgrade");
+    world.deploy("Job", "migrate", failed_job());
+    world.until(RollingBack);
+    world.request = Some("hold");
+    world.run(10, || FOREVER);
+    assert_eq!((world.status.phase, world.status.fence.is_some()), (Some(Held), true));
+    world.outside("Job", "migrate", |job| {
+        job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    });
+    world.request = Some("resume");
+    world.look(FOREVER);
+    assert_eq!((world.status.phase, &world.status.fence), (Some(Progressing), &None));
+    helm(&mut world, 2, "deployed");
+    world.run(120, || FOREVER);
+    assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 2));
 }
 
 #[test]
