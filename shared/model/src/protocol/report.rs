@@ -73,6 +73,9 @@ pub(super) fn ended(status: &ReleaseStatus) -> Notice {
             format!("Revision {revision} was rolled back: {objects}. Cause: {cause}")
         }
         (_, Some(held)) => format!("Revision {revision} failed: {cause}. {}", not_rolled_back(held)),
+        _ if status.to.is_some() => {
+            format!("Revision {revision} was stopped, as was asked: {}", half_way(status))
+        }
         _ if status.failure.is_none() => format!("Revision {revision} is held, as was asked: {objects}"),
         _ if !status.only.is_empty() => {
             format!(
@@ -310,6 +313,7 @@ fn message(
         (Phase::RolledBack, _) => rolled_back(status, &cause),
         (Phase::Held, _) => match &status.held {
             Some(held) => format!("{}. It failed: {cause}", not_rolled_back(held)),
+            None if status.to.is_some() => format!("Stopped, as was asked: {}", half_way(status)),
             None if status.failure.is_none() => {
                 format!("Held, as was asked: nothing is touched. {NEXT_OF_HELD}")
             }
@@ -352,6 +356,14 @@ fn objects(status: &ReleaseStatus) -> String {
 fn duration(past: &Past) -> Option<i64> {
     let (from, to) = (past.decided_at.as_ref()?.0, past.ended_at.as_ref()?.0);
     Some(SignedDuration::as_secs(&to.duration_since(from)))
+}
+
+/// Where the way back to an older revision came to a halt.
+fn half_way(status: &ReleaseStatus) -> String {
+    let to = status.to.unwrap_or_default();
+    format!(
+        "not all is back in the state of revision {to}. To go on: kubectl backout rollback, or a new deploy"
+    )
 }
 
 /// What to do with a held revision.

@@ -160,6 +160,11 @@ fn stopped() -> (World, BTreeMap<u64, State>) {
     ask(&mut world, "hold");
     assert_eq!((world.status.revision, world.status.phase), (6, Some(Held)));
     assert!(world.state() != states[&1] && world.state() != states[&5]);
+    assert_eq!(
+        world.status.message,
+        "Stopped, as was asked: not all is back in the state of revision 1. To go on: kubectl backout rollback, or a \
+         new deploy"
+    );
     (world, states)
 }
 
