@@ -150,7 +150,7 @@ fn next(past: &Past) -> &'static str {
         Phase::RolledBack => "Next: mend the cause and deploy again; the state before this revision is back.",
         Phase::RollingBack => "Next: it is being rolled back; follow it with kubectl backout status -w.",
         Phase::Held | Phase::Notified => {
-            "Next: nothing was touched. Mend it in place and kubectl backout resume, or kubectl backout rollback, or \
+            "Next: it is left as it is. Mend it in place and kubectl backout resume, or kubectl backout rollback, or \
              deploy again."
         }
         _ => "",
