@@ -195,7 +195,7 @@ impl Court {
         let nameless = (write.group.clone(), write.resource.clone(), String::new());
         let is_written = [key(write), nameless].iter().any(|key| revision.written.contains(key));
         if !is_written && !frees_a_pod(&revision.written, write) {
-            self.violation(write, "touches an object that no deployer wrote in this interval");
+            self.violation(write, UNWRITTEN);
         }
         if !compares(write) {
             self.violation(write, "does not name the uid and resourceVersion that it was decided on");
@@ -206,6 +206,9 @@ impl Court {
         self.witness.violations.push(format!("{} {what}", tell(write)));
     }
 }
+
+/// The end of the sentence about a write to an object of which the audit log has no deployer's write.
+pub const UNWRITTEN: &str = "touches an object that no deployer wrote in this interval";
 
 const LATE: &str = " late";
 

@@ -121,9 +121,19 @@ async fn goes_back(home: &Home<'_>, before: &Snapshot, made_anew: &[&str]) {
 
 /// The watcher wrote nothing in this namespace that breaks a promise.
 async fn is_clean(home: &Home<'_>) {
+    is_clean_but_for(home, &[]).await;
+}
+
+/// Of writes to these objects the audit log does not tell: the API server died when they were stored.
+async fn is_clean_but_for(home: &Home<'_>, untold: &[String]) {
     let witness = oracle::witness(home.stage.cluster, &["alice", "bob"]).await.unwrap();
     let here = format!(" {}/", home.name);
-    let violations: Vec<_> = witness.violations.iter().filter(|text| text.contains(&here)).collect();
+    let is_untold = |text: &str| {
+        text.ends_with(oracle::UNWRITTEN)
+            && untold.iter().any(|name| text.contains(&format!("{here}{name} ")))
+    };
+    let violations = witness.violations.iter().filter(|text| text.contains(&here) && !is_untold(text));
+    let violations: Vec<_> = violations.collect();
     assert_eq!(violations, Vec::<&String>::new(), "{}", home.stage.cluster.keep_for_inspection());
 }
 

@@ -109,9 +109,11 @@ impl<'a, C: Site> Stage<'a, C> {
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
         cluster::grant(&client, "alice", "admin", &name).await?;
         let home = Home { stage: self, releases: Api::namespaced(client, &name), name };
-        // Pods are refused until the account exists that they run as by default; the other one is in every snapshot.
-        let given = ["serviceaccount/default", "configmap/kube-root-ca.crt"];
-        home.admin(&[&["wait", "--for=create", "--timeout=30s"], &given[..]].concat()).await?.success()?;
+        // Pods are refused until the account exists that they run as by default; the other one is in every snapshot. One by
+        // one: kubectl waits for no two that are both missing.
+        for given in ["serviceaccount/default", "configmap/kube-root-ca.crt"] {
+            home.admin(&["wait", "--for=create", "--timeout=30s", given]).await?.success()?;
+        }
         Ok(home)
     }
 }

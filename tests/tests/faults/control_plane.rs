@@ -29,8 +29,8 @@ use tokio::{
 
 use super::{
     super::{
-        PATIENCE, ends, goes_back, is_as_before, is_clean, is_collected, on, prepare, reaches, set, status,
-        trails_of,
+        PATIENCE, ends, goes_back, is_as_before, is_clean, is_clean_but_for, is_collected, on, prepare,
+        reaches, set, status, trails_of,
     },
     deployer::{Deployer, healthy, map_name},
     late::{Slow, write_late},
@@ -208,7 +208,14 @@ async fn an_api_server_killed_between_the_webhooks_answer_and_the_commit_leaves_
         let kill = async {
             sleep(Duration::from_millis(rand::random_range(100..400))).await;
             let server = stage.cluster.apiserver();
-            proxy.rule(move |_| Fate::Then(Act::kill(server)));
+            // It dies before the commit, or after it and before anybody is told.
+            let kill = move || {
+                Act::new(async move {
+                    sleep(Duration::from_millis(round * 8)).await;
+                    server.kill9().await.unwrap();
+                })
+            };
+            proxy.rule(move |_| Fate::Then(kill()));
             let deployer = Deployer::of(&answered).await;
             // The last one changes what was there.
             let (name, value) = (if round == 2 { map_name(0) } else { format!("new-{round}") }, "killed");
@@ -225,10 +232,12 @@ async fn an_api_server_killed_between_the_webhooks_answer_and_the_commit_leaves_
 
     // Nobody knows whether they were stored, but the log does.
     let trails = trails_of(&answered).await.unwrap_or_else(|why| panic!("{why:#}"));
-    for (name, is_acknowledged) in &told {
-        let stored = trails.get(name).is_some_and(|trail| !trail.records.is_empty());
+    let mut untold = Vec::new();
+    for (name, is_acknowledged) in told {
+        let stored = trails.get(&name).is_some_and(|trail| !trail.records.is_empty());
         println!("{name}: stored {stored}, acknowledged {is_acknowledged}");
         assert!(stored || !is_acknowledged, "{name} is lost: {trails:#?}");
+        untold.extend((stored && !is_acknowledged).then_some(name));
     }
     Deployer::of(&answered).await.map("after", "the kills").await.unwrap();
     writers.lost_nothing(&home).await;
@@ -239,8 +248,10 @@ async fn an_api_server_killed_between_the_webhooks_answer_and_the_commit_leaves_
     assert_eq!((last.revision, last.phase), (1, Some(Phase::Healthy)), "{last:#?}");
     for home in [&home, &answered, &hangs.home] {
         is_collected(home).await;
-        is_clean(home).await;
     }
+    is_clean(&home).await;
+    is_clean_but_for(&answered, &untold).await;
+    is_clean(&hangs.home).await;
 }
 
 /// Sets the deadline or the soak so that it is over soon; in seconds.
