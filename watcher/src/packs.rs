@@ -14,8 +14,7 @@ use backout_model::{
 };
 use backout_runtime::api::{ApiError, Class};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::Secret;
-use kube::{ResourceExt as _, api::PartialObjectMeta};
+use kube::ResourceExt as _;
 
 use crate::{context::Context, observe::PARALLEL, records::release_of, verify::verify};
 
@@ -115,12 +114,9 @@ pub(crate) async fn unpack(
     Ok(Ok(all))
 }
 
-/// Deletes the packs that no history names any more, but for `young` ones, which may be about to be named. Returns how many
-/// bytes the others take.
-pub(crate) async fn collect(
-    context: &Context,
-    young: impl Fn(&PartialObjectMeta<Secret>) -> bool,
-) -> Result<u64, ApiError> {
+/// Deletes the packs that no history names, and did not the last time either, when they were noted in `unnamed`: a new one
+/// is about to be named. Returns how many bytes the others take.
+pub(crate) async fn collect(context: &Context, unnamed: &mut HashSet<String>) -> Result<u64, ApiError> {
     let heads = context.log.parts(names::PART_PACK).await?;
     let releases: HashSet<_> = heads.iter().filter_map(release_of).collect();
     let mut named = HashSet::new();
@@ -132,23 +128,23 @@ pub(crate) async fn collect(
         };
         named.extend(status.history.into_iter().filter_map(|past| past.pack));
     }
-    let (mut bytes, mut kept) = (0, HashSet::new());
-    for head in heads {
-        let name = head.name_any();
-        if named.contains(&name) || young(&head) {
-            let size = head.annotations().get(names::BYTES).and_then(|text| text.parse::<u64>().ok());
-            bytes += size.unwrap_or_default();
-            kept.insert(name);
-        } else {
-            context.log.remove(head).await?;
+    let pieces = context.log.parts(names::PART_PACK_PIECE).await?;
+    let is_named = |name: &str| {
+        named.contains(name) || name.rsplit_once('-').is_some_and(|(head, _)| named.contains(head))
+    };
+    let (before, mut bytes) = (std::mem::take(unnamed), 0);
+    // The head first, so that a part of a pack is never taken for the whole.
+    for secret in heads.into_iter().chain(pieces) {
+        let name = secret.name_any();
+        if !is_named(&name) {
+            if before.contains(&name) {
+                context.log.remove(secret).await?;
+                continue;
+            }
+            unnamed.insert(name);
         }
-    }
-    for piece in context.log.parts(names::PART_PACK_PIECE).await? {
-        let name = piece.name_any();
-        let head = name.rsplit_once('-').map_or("", |(head, _)| head);
-        if !kept.contains(head) && !young(&piece) {
-            context.log.remove(piece).await?;
-        }
+        let size = secret.annotations().get(names::BYTES).and_then(|text| text.parse::<u64>().ok());
+        bytes += size.unwrap_or_default();
     }
     Ok(bytes)
 }

@@ -1,7 +1,7 @@
 //! Records without a Release: either it is still to be created, or it is gone for good.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,9 +36,8 @@ const PARALLEL: usize = 16;
 const ORPHANED_FOR: SignedDuration = SignedDuration::from_mins(2);
 /// No write takes as long from its first piece to its head.
 const HEADLESS_FOR: Duration = Duration::from_mins(2);
-/// A pack is named by the history soon after it is made, or never.
-const UNNAMED_FOR: SignedDuration = SignedDuration::from_mins(10);
-/// How often pieces without a head, and packs, are looked for: both are rare.
+/// How often pieces without a head, and packs, are looked for: both are rare. A pack is named by the history far sooner, or
+/// never.
 const PIECES_PERIOD: Duration = Duration::from_mins(10);
 
 /// Brings releases into being when their first record appears, and removes what no release will ever need.
@@ -66,12 +65,12 @@ impl Sweep {
         if caches.await.is_err() {
             return std::future::pending().await;
         }
-        let (mut pieces_due, mut headless) = (Instant::now(), HashMap::new());
+        let (mut pieces_due, mut headless, mut unnamed) = (Instant::now(), HashMap::new(), HashSet::new());
         loop {
             self.once().await;
             if Instant::now() >= pieces_due {
                 pieces_due = Instant::now() + PIECES_PERIOD;
-                self.packs().await;
+                self.packs(&mut unnamed).await;
                 if let Err(error) = self.pieces(&mut headless).await {
                     tracing::warn!(%error, "pieces of records that never were could not be collected");
                 }
@@ -81,13 +80,8 @@ impl Sweep {
     }
 
     /// Packs that no history names any more.
-    async fn packs(&self) {
-        let now = Timestamp::now();
-        let young = |pack: &PartialObjectMeta<Secret>| {
-            let age = pack.creation_timestamp().map(|created| now.duration_since(created.0));
-            age.is_none_or(|age| age < UNNAMED_FOR)
-        };
-        match packs::collect(&self.context, young).await {
+    async fn packs(&self, unnamed: &mut HashSet<String>) {
+        match packs::collect(&self.context, unnamed).await {
             Ok(bytes) => self.context.metrics.kept_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX)),
             Err(error) => tracing::warn!(%error, "packs that nobody needs any more could not be collected"),
         }
