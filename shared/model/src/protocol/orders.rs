@@ -26,6 +26,11 @@ pub(super) fn obey(step: &mut Step<'_>) -> bool {
     if is_behind(step, is_look) {
         return false;
     }
+    // From the state that the last rollback has left, as for a deploy.
+    if matches!(order, Ok(Order::Rollback { to: Some(_), .. })) && step.watches_restored() {
+        step.close_interval();
+        return true;
+    }
     // Nothing is decided: it is told first, and answered then.
     if is_diff && step.seen.told.is_none() {
         step.effects.push(Effect::Tell);

@@ -80,8 +80,7 @@ impl<'a> Step<'a> {
         self.lower_fence(boundary);
         let effective = self.seen.effective_after(boundary).next().is_some();
         let pending = self.seen.after(boundary).any(|(_, standing)| standing == Standing::Pending);
-        let is_open = boundary > self.status.healthy() || self.status.to.is_some();
-        if self.status.phase == Some(Phase::RolledBack) && is_open {
+        if self.watches_restored() {
             restored::watch(self, effective || pending);
         } else if effective {
             self.begin(boundary);
@@ -92,6 +91,12 @@ impl<'a> Step<'a> {
         } else if pending {
             self.wake = Wake::After(TICK);
         }
+    }
+
+    /// Whether what a rollback has put back is still watched: until then its records are there.
+    pub(super) fn watches_restored(&self) -> bool {
+        let is_open = self.status.sealed().is_some_and(|sealed| sealed > self.status.healthy());
+        self.status.phase == Some(Phase::RolledBack) && (is_open || self.status.to.is_some())
     }
 
     /// Whether a person has looked at why the rollback is held, and allowed it: a change of the Release since.

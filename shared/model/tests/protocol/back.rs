@@ -208,3 +208,26 @@ fn a_deploy_after_one_that_was_stopped_leaves_the_way_back_open() {
     ask(&mut world, "rollback to=1");
     assert_eq!(world.state(), states[&1]);
 }
+
+#[test]
+fn it_may_be_asked_for_as_soon_as_a_rollback_is_over() {
+    let (mut world, states) = revisions();
+    world.request = Some("rollback to=2");
+    world.until(RolledBack);
+    ask(&mut world, "rollback to=4");
+    let answer = world.status.answer.as_ref().unwrap();
+    assert_eq!(answer.message, "there is no way back to revision 4; there is to 1");
+    assert_eq!((world.state(), world.status.healthy_revision), (states[&2].clone(), Some(2)));
+
+    world.deploy("ConfigMap", "a", data("seven"));
+    world.deploy("Job", "migrate", failed_job());
+    world.until(RollingBack);
+    world.until(RolledBack);
+    ask(&mut world, "rollback to=1");
+    assert_eq!(
+        world.status.answer.as_ref().unwrap().message,
+        "all goes back to the state of revision 1, as revision 8"
+    );
+    assert_eq!((world.state(), world.status.healthy_revision), (states[&1].clone(), Some(1)));
+    assert_eq!(world.records(), 0);
+}
