@@ -12,6 +12,7 @@ use super::{
 use crate::{
     health::reasons,
     release::{Answer, Author, Failure, LONGEST_REQUEST, Order, Phase, Pick},
+    undo::chain::Standing,
 };
 
 /// Answers the request of the Release, if it is a new one; whether that changes what happens next.
@@ -150,10 +151,12 @@ fn roll_back(step: &mut Step<'_>, only: Vec<Pick>, to: Option<u64>) -> Result<St
 /// Undoes revisions that were healthy: as a revision of its own.
 fn go_back(step: &mut Step<'_>, to: u64) -> Result<String, String> {
     let boundary = step.status.healthy();
-    let is_at_rest = matches!(step.status.phase, Some(Phase::Healthy | Phase::RolledBack));
-    if !is_at_rest || step.seen.after(boundary).next().is_some() {
+    if !matches!(step.status.phase, Some(Phase::Healthy | Phase::RolledBack)) {
         let revision = step.status.revision;
         return Err(format!("revision {revision} is under way or held: roll that back first"));
+    }
+    if step.seen.after(boundary).any(|(_, standing)| standing != Standing::Aborted) {
+        return Err("a write was admitted just now, and may still be made: try again in a minute".to_owned());
     }
     let ways: Vec<_> = step.status.ways_back().collect();
     if !ways.contains(&to) {

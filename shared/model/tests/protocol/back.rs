@@ -231,3 +231,16 @@ fn it_may_be_asked_for_as_soon_as_a_rollback_is_over() {
     assert_eq!((world.state(), world.status.healthy_revision), (states[&1].clone(), Some(1)));
     assert_eq!(world.records(), 0);
 }
+
+#[test]
+fn a_write_that_may_still_be_made_is_waited_for() {
+    let (mut world, states) = revisions();
+    // Admitted, and then refused by a quota.
+    world.admit("ConfigMap", "a", data("refused"));
+    world.run(10, || FOREVER);
+    ask(&mut world, "rollback to=1 id=1");
+    let answer = world.status.answer.as_ref().unwrap();
+    assert_eq!(answer.message, "a write was admitted just now, and may still be made: try again in a minute");
+    ask(&mut world, "rollback to=1 id=2");
+    assert_eq!(world.state(), states[&1]);
+}
