@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test too")]
 
 mod clients {
+    mod held;
     mod hooks;
     mod killed;
     mod kubectl;

@@ -21,7 +21,8 @@ struct Case {
     history: &'static str,
 }
 
-const BAD: &str = "image=registry.example/missing:9,greeting=bye";
+/// A version that never becomes ready.
+pub(super) const BAD: &str = "image=registry.example/missing:9,greeting=bye";
 const VERDICT: &str = "backout: revision";
 
 const fn case(
@@ -106,7 +107,8 @@ fn end(status: &ReleaseStatus, history: &[(u64, String)]) -> String {
     format!(" | revision {revision} {phase:?}: {message} | {}", told(history))
 }
 
-async fn installed<'a>(stage: &'a Stage<'a>, name: &str) -> Result<Home<'a>> {
+/// A release of Helm whose first revision is healthy.
+pub(super) async fn installed<'a>(stage: &'a Stage<'a>, name: &str) -> Result<Home<'a>> {
     let home = stage.home(name).await?;
     home.helm(&["install", "web", "./web"]).await?.success()?;
     let installed = home.end_of("web", 1, super::super::PATIENCE).await?.status.unwrap_or_default();
@@ -147,7 +149,7 @@ async fn go(stage: &Stage<'_>, case: &Case, line: &mut String) -> Result<()> {
 }
 
 /// Helm's own rollback leaves more Secrets of its own, and other revisions on the objects.
-async fn is_as_before(home: &Home<'_>, before: &Snapshot, exactly: bool) -> Result<()> {
+pub(super) async fn is_as_before(home: &Home<'_>, before: &Snapshot, exactly: bool) -> Result<()> {
     let mut differences = before.differences(&Snapshot::take(home).await?, &[]);
     if !exactly {
         differences.retain(|it| !it.at.starts_with("Secret/sh.helm.") && !it.at.contains(" metadata "));

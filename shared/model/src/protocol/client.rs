@@ -27,9 +27,7 @@ pub(super) enum Transaction {
 pub(super) fn transaction(tracks: &[Track], opened: Position) -> Transaction {
     let newest = tracks
         .iter()
-        .filter(|track| {
-            is_helm_secret(&track.object) && track.effective().any(|entry| entry.position > opened)
-        })
+        .filter(|track| marks(&track.object) && track.effective().any(|entry| entry.position > opened))
         .max_by_key(|track| version(&track.object));
     let Some(newest) = newest else { return Transaction::None };
     match &newest.live {
@@ -44,7 +42,8 @@ pub(super) fn transaction(tracks: &[Track], opened: Position) -> Transaction {
     }
 }
 
-fn is_helm_secret(object: &ObjectRef) -> bool {
+/// Whether a client marks its transaction by this object.
+pub(super) fn marks(object: &ObjectRef) -> bool {
     object.key.group.is_empty()
         && object.key.resource == "secrets"
         && object.key.name.starts_with(names::HELM_SECRET_PREFIX)

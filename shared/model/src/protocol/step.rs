@@ -14,6 +14,7 @@ use crate::{
     health::{Judgement, Verdict},
     object::Position,
     release::{Action, Attempt, Author, Failure, Fence, Past, Phase, ReleaseStatus, Unrestored},
+    rollback::Track,
     undo::chain::{Entry, Standing},
 };
 
@@ -82,6 +83,8 @@ impl<'a> Step<'a> {
         let pending = self.seen.after(boundary).any(|(_, standing)| standing == Standing::Pending);
         if self.watches_restored() {
             restored::watch(self, effective || pending);
+        } else if let Some(end) = self.held_until(boundary) {
+            self.status.sealed_position = Some(end.to_string());
         } else if effective {
             self.begin(boundary);
             self.open();
@@ -91,6 +94,20 @@ impl<'a> Step<'a> {
         } else if pending {
             self.wake = Wake::After(TICK);
         }
+    }
+
+    /// The last write of a client that ends its own transaction after somebody had it held: nothing new begins with it.
+    fn held_until(&self, boundary: Position) -> Option<Position> {
+        if self.status.phase != Some(Phase::Held) || self.status.failure.is_some() {
+            return None;
+        }
+        let effective = |(_, entry, standing): &(&Track, &Entry, Standing)| {
+            entry.position > boundary && standing.took_effect()
+        };
+        let ends =
+            |(track, entry, _): (&Track, &Entry, _)| client::marks(&track.object) && !entry.header.begins;
+        let last = self.seen.log().filter(effective).map(|(_, entry, _)| entry.position).max();
+        last.filter(|_| self.seen.log().filter(effective).all(ends))
     }
 
     /// Whether what a rollback has put back is still watched: until then its records are there.

@@ -150,6 +150,21 @@ impl Truth {
         for write in self.committed.iter_mut().filter(|write| write.key == *key) {
             write.lost |= !noted.contains(&write.name);
         }
+        // Nor who was first where a deployer is about to delete it too.
+        let overtaken = self.pending.iter().filter(|pending| pending.after.is_none()).filter_map(|pending| {
+            let (entry, ..) =
+                world.log.get(&pending.record).filter(|(it, ..)| it.header.object.key == *key)?;
+            Some(Committed {
+                name: pending.record.clone(),
+                position: entry.position,
+                key: key.clone(),
+                before: content(world.objects.get(key)),
+                made: None,
+                bad: false,
+                lost: true,
+            })
+        });
+        self.committed.extend(overtaken.collect::<Vec<_>>());
     }
 
     fn interval(&self, status: &ReleaseStatus) -> impl Iterator<Item = &Committed> {

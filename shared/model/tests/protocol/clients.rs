@@ -58,6 +58,33 @@ fn a_client_that_waits_for_what_is_judged_again_may_finish() {
 }
 
 #[test]
+fn what_is_held_by_hand_stays_so_when_its_client_ends() {
+    for end in ["deployed", "failed"] {
+        let mut world = World::new();
+        helm(&mut world, 1, "deployed");
+        world.deploy("ConfigMap", "a", data("one"));
+        world.run(120, || FOREVER);
+        let before = world.state();
+        helm(&mut world, 2, "pending-upgrade");
+        world.deploy("Job", "migrate", failed_job());
+        world.look(FOREVER);
+        world.request = Some("hold");
+        world.look(FOREVER);
+        assert_eq!((world.status.phase, world.status.revision), (Some(Held), 2));
+        helm(&mut world, 1, "superseded");
+        helm(&mut world, 2, end);
+        let state = world.state();
+        world.run(120, || FOREVER);
+        assert_eq!((world.status.phase, world.status.revision), (Some(Held), 2), "{end}");
+        assert_eq!(world.state(), state, "{end}");
+        world.request = Some("rollback");
+        world.run(120, || FOREVER);
+        assert_eq!((world.status.phase, world.state()), (Some(RolledBack), before), "{end}");
+        assert_eq!(world.records(), 0, "{end}");
+    }
+}
+
+#[test]
 fn a_transaction_that_began_just_when_the_verdict_fell_is_not_fenced() {
     let mut world = World::new();
     helm(&mut world, 1, "deployed");
