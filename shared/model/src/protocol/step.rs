@@ -15,7 +15,10 @@ use crate::{
     object::Position,
     release::{Action, Attempt, Author, Failure, Fence, Past, Phase, ReleaseStatus, Unrestored},
     rollback::Track,
-    undo::chain::{Entry, Standing},
+    undo::{
+        Header,
+        chain::{Entry, Standing},
+    },
 };
 
 /// How often a release that is under way is looked at.
@@ -96,18 +99,25 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// The last write of a client that ends its own transaction after somebody had it held: nothing new begins with it.
+    /// The last write of a client that goes on with its own transaction, or ends it, after somebody had it held: nothing new
+    /// begins with it.
     fn held_until(&self, boundary: Position) -> Option<Position> {
-        if self.status.phase != Some(Phase::Held) || self.status.failure.is_some() {
+        let is_held = self.status.phase == Some(Phase::Held) && self.status.failure.is_none();
+        if !is_held || client::transaction(&self.seen.tracks, self.status.opened()) == Transaction::None {
             return None;
         }
+        let author = self.status.author.as_ref();
+        let is_authors = |Header { user, tool, .. }: &Header| {
+            author.is_some_and(|author| (&author.user, &author.tool) == (user, tool))
+        };
         let effective = |(_, entry, standing): &(&Track, &Entry, Standing)| {
             entry.position > boundary && standing.took_effect()
         };
-        let ends =
-            |(track, entry, _): (&Track, &Entry, _)| client::marks(&track.object) && !entry.header.begins;
+        let goes_on = |(track, entry, _): (&Track, &Entry, _)| {
+            !entry.header.begins && (client::marks(&track.object) || is_authors(&entry.header))
+        };
         let last = self.seen.log().filter(effective).map(|(_, entry, _)| entry.position).max();
-        last.filter(|_| self.seen.log().filter(effective).all(ends))
+        last.filter(|_| self.seen.log().filter(effective).all(goes_on))
     }
 
     /// Whether what a rollback has put back is still watched: until then its records are there.

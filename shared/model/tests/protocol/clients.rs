@@ -71,6 +71,9 @@ fn what_is_held_by_hand_stays_so_when_its_client_ends() {
         world.request = Some("hold");
         world.look(FOREVER);
         assert_eq!((world.status.phase, world.status.revision), (Some(Held), 2));
+        // A hook.
+        world.deploy("ConfigMap", "hook", data("made"));
+        world.run(10, || FOREVER);
         helm(&mut world, 1, "superseded");
         helm(&mut world, 2, end);
         let state = world.state();
@@ -82,6 +85,25 @@ fn what_is_held_by_hand_stays_so_when_its_client_ends() {
         assert_eq!((world.status.phase, world.state()), (Some(RolledBack), before), "{end}");
         assert_eq!(world.records(), 0, "{end}");
     }
+}
+
+#[test]
+fn the_next_transaction_of_a_client_whose_last_one_is_held_is_another_revision() {
+    let mut world = World::new();
+    helm(&mut world, 1, "deployed");
+    world.deploy("ConfigMap", "a", data("one"));
+    world.run(120, || FOREVER);
+    helm(&mut world, 2, "pending-upgrade");
+    world.deploy("ConfigMap", "a", data("two"));
+    world.look(FOREVER);
+    world.request = Some("hold");
+    world.look(FOREVER);
+    helm(&mut world, 2, "failed");
+    helm(&mut world, 3, "pending-upgrade");
+    world.deploy("ConfigMap", "a", data("three"));
+    helm(&mut world, 3, "deployed");
+    world.run(120, || FOREVER);
+    assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 3));
 }
 
 #[test]
