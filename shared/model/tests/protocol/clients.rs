@@ -7,12 +7,18 @@ use super::world::{FOREVER, World, data, failed_job, helm};
 
 use Phase::{Healthy, Held, Open, Progressing, RolledBack, RollingBack};
 
-#[test]
-fn a_client_that_waits_for_a_failed_revision_is_fenced_until_its_next_transaction() {
+/// The first version of a client is healthy.
+fn installed() -> World {
     let mut world = World::new();
     helm(&mut world, 1, "deployed");
     world.deploy("ConfigMap", "a", data("one"));
     world.run(120, || FOREVER);
+    world
+}
+
+#[test]
+fn a_client_that_waits_for_a_failed_revision_is_fenced_until_its_next_transaction() {
+    let mut world = installed();
     let before = world.state();
     helm(&mut world, 2, "pending-upgrade");
     world.deploy("Job", "migrate", failed_job());
@@ -36,10 +42,7 @@ fn a_client_that_waits_for_a_failed_revision_is_fenced_until_its_next_transactio
 
 #[test]
 fn a_client_that_waits_for_what_is_judged_again_may_finish() {
-    let mut world = World::new();
-    helm(&mut world, 1, "deployed");
-    world.deploy("ConfigMap", "a", data("one"));
-    world.run(120, || FOREVER);
+    let mut world = installed();
     helm(&mut world, 2, "pending-upgrade");
     world.deploy("Job", "migrate", failed_job());
     world.until(RollingBack);
@@ -60,10 +63,7 @@ fn a_client_that_waits_for_what_is_judged_again_may_finish() {
 #[test]
 fn what_is_held_by_hand_stays_so_when_its_client_ends() {
     for end in ["deployed", "failed"] {
-        let mut world = World::new();
-        helm(&mut world, 1, "deployed");
-        world.deploy("ConfigMap", "a", data("one"));
-        world.run(120, || FOREVER);
+        let mut world = installed();
         let before = world.state();
         helm(&mut world, 2, "pending-upgrade");
         world.deploy("Job", "migrate", failed_job());
@@ -89,10 +89,7 @@ fn what_is_held_by_hand_stays_so_when_its_client_ends() {
 
 #[test]
 fn the_next_transaction_of_a_client_whose_last_one_is_held_is_another_revision() {
-    let mut world = World::new();
-    helm(&mut world, 1, "deployed");
-    world.deploy("ConfigMap", "a", data("one"));
-    world.run(120, || FOREVER);
+    let mut world = installed();
     helm(&mut world, 2, "pending-upgrade");
     world.deploy("ConfigMap", "a", data("two"));
     world.look(FOREVER);
@@ -108,10 +105,7 @@ fn the_next_transaction_of_a_client_whose_last_one_is_held_is_another_revision()
 
 #[test]
 fn a_transaction_that_began_just_when_the_verdict_fell_is_not_fenced() {
-    let mut world = World::new();
-    helm(&mut world, 1, "deployed");
-    world.deploy("ConfigMap", "a", data("one"));
-    world.run(120, || FOREVER);
+    let mut world = installed();
     helm(&mut world, 2, "pending-upgrade");
     world.deploy("Job", "migrate", failed_job());
     world.until(RollingBack);
@@ -126,10 +120,7 @@ fn a_transaction_that_began_just_when_the_verdict_fell_is_not_fenced() {
 
 #[test]
 fn a_client_that_dies_in_the_middle_is_rolled_back_when_the_deadline_has_passed() {
-    let mut world = World::new();
-    helm(&mut world, 1, "deployed");
-    world.deploy("ConfigMap", "a", data("one"));
-    world.run(120, || FOREVER);
+    let mut world = installed();
     let before = world.state();
     helm(&mut world, 2, "pending-upgrade");
     world.deploy("ConfigMap", "a", data("two"));
