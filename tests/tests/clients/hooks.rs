@@ -12,7 +12,7 @@ use tokio::time::{Duration, sleep};
 use super::super::{PATIENCE, history, told, turn};
 
 /// Lets the only pod of a hook's Job end: nobody runs it.
-async fn end(home: &Home<'_>, job: &str, exit: i64) -> Result<()> {
+pub(super) async fn end(home: &Home<'_>, job: &str, exit: i64) -> Result<()> {
     let selector = format!("job-name={job}");
     let get = ["get", "pods", "-l", &selector, "--field-selector=status.phase=Running", "-o", "name"];
     let pod = eventually(format!("{job} runs"), PATIENCE, async || {
@@ -29,7 +29,7 @@ async fn end(home: &Home<'_>, job: &str, exit: i64) -> Result<()> {
 }
 
 /// Helm runs, and the hooks end so; the release's status when it is over, and whether Helm was content.
-async fn run(
+pub(super) async fn run(
     home: &Home<'_>,
     verb: &str,
     greeting: &str,

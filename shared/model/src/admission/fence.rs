@@ -2,7 +2,7 @@
 
 use super::request::Request;
 use crate::{
-    identity::{Verb, helm_release},
+    identity::{Verb, helm_release, is_helm},
     object::Image,
     release::Fence,
 };
@@ -21,9 +21,7 @@ pub(super) enum Stance {
 /// Other users, and other tools of the same user, pass: a fix by hand is welcome.
 pub(super) fn stance(fence: Option<&Fence>, request: &Request<'_>, begins: bool) -> Stance {
     let Some(fence) = fence else { return Stance::Open };
-    let tool = request.field_manager().to_ascii_lowercase();
-    let same_client =
-        request.user_info.username == fence.user && (tool.is_empty() || tool.starts_with("helm"));
+    let same_client = request.user_info.username == fence.user && is_helm(request.field_manager());
     match (same_client, begins) {
         (false, _) => Stance::Open,
         (true, true) => Stance::Knock,

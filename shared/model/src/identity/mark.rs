@@ -198,6 +198,12 @@ fn helm_secret<'a>(facts: &Facts<'_>, object: Image<'a>) -> Option<&'a str> {
     helm_release(object.meta("name")?).map(|(name, _)| name)
 }
 
+/// Whether a write may be Helm's, by its field manager: Helm takes the name of its program, or of the one it is built into
+/// (`helm-controller`, `terraform-provider-helm`), and none for its release Secrets.
+pub fn is_helm(field_manager: &str) -> bool {
+    field_manager.is_empty() || field_manager.to_ascii_lowercase().contains("helm")
+}
+
 /// Takes the name of one of Helm's release Secrets apart: the release, and Helm's own number of its revision.
 pub fn helm_release(secret: &str) -> Option<(&str, &str)> {
     let (name, revision) = secret.strip_prefix(names::HELM_SECRET_PREFIX)?.rsplit_once(".v")?;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub use condition::Exempt;
-pub use mark::helm_release;
+pub use mark::{helm_release, is_helm};
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

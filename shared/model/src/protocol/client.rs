@@ -22,15 +22,28 @@ pub(super) enum Transaction {
     Failed,
 }
 
-/// Reads Helm's release Secret of the newest version that was written after `opened`, in the current revision: its label
-/// `status` is Helm's own word.
+/// Where the newest transaction stands that was written of after `opened`, in the current revision.
 pub(super) fn transaction(tracks: &[Track], opened: Position) -> Transaction {
-    let newest = tracks
+    newest(tracks, opened).map_or(Transaction::None, state)
+}
+
+/// The user of a client that waits, of whatever revision since the last healthy one its transaction is.
+pub(super) fn waiting(tracks: &[Track]) -> Option<&str> {
+    let newest =
+        newest(tracks, Position::default()).filter(|newest| state(newest) == Transaction::Pending)?;
+    newest.effective().next().map(|entry| entry.header.user.as_str())
+}
+
+fn newest(tracks: &[Track], opened: Position) -> Option<&Track> {
+    tracks
         .iter()
         .filter(|track| marks(&track.object) && track.effective().any(|entry| entry.position > opened))
-        .max_by_key(|track| version(&track.object));
-    let Some(newest) = newest else { return Transaction::None };
-    match &newest.live {
+        .max_by_key(|track| version(&track.object))
+}
+
+/// Reads Helm's release Secret: its label `status` is Helm's own word.
+fn state(secret: &Track) -> Transaction {
+    match &secret.live {
         Live::Present(secret) => match status(secret) {
             "deployed" | "superseded" | "uninstalled" => Transaction::Ended,
             "failed" => Transaction::Failed,

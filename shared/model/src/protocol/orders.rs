@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Effect, Notice, client, report,
+    Effect, Notice, report,
     step::{JUST_NOW, Step, is_young},
     undoing,
 };
@@ -137,14 +137,12 @@ fn roll_back(step: &mut Step<'_>, only: Vec<Pick>, to: Option<u64>) -> Result<St
         ..Failure::default()
     });
     step.status.held = None;
-    let opened = step.status.opened();
-    let client_waits = client::transaction(&step.seen.tracks, opened) == client::Transaction::Pending;
     let message = match only.as_slice() {
         [] => format!("revision {revision} is rolled back"),
         _ => format!("of revision {revision} {} go back, the rest is held", report::listed(&only)),
     };
     step.status.only = only;
-    step.roll_back(client_waits);
+    step.roll_back();
     Ok(message)
 }
 
@@ -173,7 +171,7 @@ fn go_back(step: &mut Step<'_>, to: u64) -> Result<String, String> {
         message: format!("somebody asked for the state of revision {to}"),
         ..Failure::default()
     });
-    step.roll_back(false);
+    step.roll_back();
     Ok(format!("all goes back to the state of revision {to}, as revision {}", step.status.revision))
 }
 

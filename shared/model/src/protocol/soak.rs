@@ -30,7 +30,7 @@ const BEARABLE: u32 = 8;
 impl Step<'_> {
     pub(super) fn conclude(&mut self, verdict: Verdict) {
         match verdict {
-            Verdict::Failed(failure) => self.fail(failure, false),
+            Verdict::Failed(failure) => self.fail(failure),
             Verdict::Undecided { .. } => {}
             Verdict::Ready => self.soak(),
             Verdict::Waiting { .. } => self.wait(),
@@ -47,7 +47,7 @@ impl Step<'_> {
             self.status.phase = Some(Phase::Progressing);
         }
         if let Some(failure) = self.overdue(judgement, replaced) {
-            self.fail(failure, false);
+            self.fail(failure);
         }
     }
 
@@ -72,7 +72,7 @@ impl Step<'_> {
             self.status.unrest += TROUBLE;
             if self.status.unrest > BEARABLE {
                 let message = "its containers are restarted again and again";
-                return self.fail(report::unsteady(&object, message, &evidence), false);
+                return self.fail(report::unsteady(&object, message, &evidence));
             }
         }
         self.status.unready_since = None;

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     health::{Judgement, Verdict},
+    identity::is_helm,
     object::Position,
     release::{Action, Attempt, Author, Failure, Fence, Past, Phase, ReleaseStatus, Unrestored},
     rollback::Track,
@@ -108,7 +109,7 @@ impl<'a> Step<'a> {
         }
         let author = self.status.author.as_ref();
         let is_authors = |Header { user, tool, .. }: &Header| {
-            author.is_some_and(|author| (&author.user, &author.tool) == (user, tool))
+            author.is_some_and(|author| author.user == *user && (author.tool == *tool || is_helm(tool)))
         };
         let effective = |(_, entry, standing): &(&Track, &Entry, Standing)| {
             entry.position > boundary && standing.took_effect()
@@ -214,12 +215,12 @@ impl<'a> Step<'a> {
         self.status.sealed_at = Some(Time(self.now));
         self.status.frozen_seconds = 0;
         match (verdict, transaction) {
-            (Verdict::Failed(failure), _) => self.fail(failure, transaction == Transaction::Pending),
+            (Verdict::Failed(failure), _) => self.fail(failure),
             (_, Transaction::Failed) => {
-                self.fail(report::client_failed(self.seen, self.judgement.as_ref()), false);
+                self.fail(report::client_failed(self.seen, self.judgement.as_ref()));
             }
             (_, Transaction::Pending) => {
-                self.fail(report::client_gone(self.seen, self.judgement.as_ref()), true);
+                self.fail(report::client_gone(self.seen, self.judgement.as_ref()));
             }
             (verdict, _) => {
                 self.enter(Phase::Progressing);
@@ -263,7 +264,7 @@ impl<'a> Step<'a> {
     }
 
     /// The verdict has fallen. What was seen is stored with the decision, before anything is touched.
-    pub(super) fn fail(&mut self, failure: Failure, client_waits: bool) {
+    pub(super) fn fail(&mut self, failure: Failure) {
         let policy = &self.seen.policy;
         let action = match self.status.attempt {
             _ if policy.suspend => Action::Notify,
@@ -275,7 +276,7 @@ impl<'a> Step<'a> {
         match action {
             Action::Rollback => {
                 if !self.holds_for_unrecorded() {
-                    self.roll_back(client_waits);
+                    self.roll_back();
                 }
             }
             Action::Hold => self.end(Phase::Held),
@@ -283,11 +284,11 @@ impl<'a> Step<'a> {
         }
     }
 
-    pub(super) fn roll_back(&mut self, client_waits: bool) {
-        if client_waits {
+    pub(super) fn roll_back(&mut self) {
+        if let Some(user) = client::waiting(&self.seen.tracks) {
             self.status.fence = Some(Fence {
                 revision: self.status.revision,
-                user: self.status.author.clone().unwrap_or_default().user,
+                user: user.to_owned(),
                 message: report::fence(&self.status),
             });
         }

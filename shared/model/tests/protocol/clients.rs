@@ -10,6 +10,7 @@ use Phase::{Healthy, Held, Open, Progressing, RolledBack, RollingBack};
 /// The first version of a client is healthy.
 fn installed() -> World {
     let mut world = World::new();
+    world.by.1 = "helm";
     helm(&mut world, 1, "deployed");
     world.deploy("ConfigMap", "a", data("one"));
     world.run(120, || FOREVER);
@@ -85,6 +86,55 @@ fn what_is_held_by_hand_stays_so_when_its_client_ends() {
         assert_eq!((world.status.phase, world.state()), (Some(RolledBack), before), "{end}");
         assert_eq!(world.records(), 0, "{end}");
     }
+}
+
+#[test]
+fn what_is_held_by_hand_when_its_client_has_just_begun_is_held_with_all_that_the_client_still_writes() {
+    for tool in ["helm", "helm-controller", "terraform-provider-helm_v3"] {
+        let mut world = installed();
+        let before = world.state();
+        world.by.1 = tool;
+        helm(&mut world, 2, "pending-upgrade");
+        world.look(FOREVER);
+        world.request = Some("hold");
+        world.look(FOREVER);
+        world.deploy("Job", "migrate", failed_job());
+        world.run(120, || FOREVER);
+        assert_eq!((world.status.phase, world.status.revision), (Some(Held), 2), "{tool}");
+        helm(&mut world, 2, "failed");
+        world.request = Some("rollback");
+        world.run(120, || FOREVER);
+        assert_eq!((world.status.phase, world.state()), (Some(RolledBack), before), "{tool}");
+    }
+}
+
+#[test]
+fn a_fix_by_hand_of_what_is_held_while_its_client_waits_is_the_next_revision() {
+    let mut world = installed();
+    helm(&mut world, 2, "pending-upgrade");
+    world.look(FOREVER);
+    world.request = Some("hold");
+    world.look(FOREVER);
+    world.by = ("bob", "kubectl-edit");
+    world.deploy("ConfigMap", "a", data("mended"));
+    world.run(120, || FOREVER);
+    assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 3));
+}
+
+#[test]
+fn a_client_that_waits_is_fenced_when_what_another_deploys_meanwhile_fails() {
+    let mut world = installed();
+    let before = world.state();
+    helm(&mut world, 2, "pending-upgrade");
+    world.look(FOREVER);
+    world.request = Some("hold");
+    world.look(FOREVER);
+    world.by = ("bob", "kubectl");
+    world.deploy("Job", "migrate", failed_job());
+    world.run(120, || FOREVER);
+    assert_eq!((world.status.phase, world.state()), (Some(RolledBack), before));
+    let fence = world.status.fence.unwrap();
+    assert_eq!((fence.revision, fence.user.as_str()), (3, "alice"));
 }
 
 #[test]

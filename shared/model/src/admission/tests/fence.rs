@@ -39,7 +39,7 @@ fn a_fence_refuses_the_client_that_was_aborted_and_nobody_else() {
             _ => None,
         })
     };
-    for tool in ["", "helm", "Helm", "helm-4"] {
+    for tool in ["", "helm", "Helm", "helm-4", "terraform-provider-helm_v3"] {
         assert_eq!(refused(tool, "alice").as_deref(), Some("revision 2 was rolled back"), "{tool}");
     }
     assert_eq!(refused("kubectl-edit", "alice"), None);

@@ -61,6 +61,8 @@ pub(crate) struct World {
     /// Whether what it stored makes it look again at once, as a watch does.
     pub(crate) echo: bool,
     pub(crate) generation: i64,
+    /// The user and the tool of what is deployed.
+    pub(crate) by: (&'static str, &'static str),
     /// What a person asks for.
     pub(crate) request: Option<&'static str>,
     /// What was told of what a revision changed.
@@ -122,6 +124,7 @@ impl World {
             patience: 20_000,
             echo: false,
             generation: 1,
+            by: ("alice", "kubectl"),
             request: None,
             told: None,
             packs: None,
@@ -190,8 +193,8 @@ impl World {
             revision: self.status.revision_of_next_write(),
             begins: kind == "Secret" && operation == Operation::Create,
             captured: false,
-            user: "alice".into(),
-            tool: "kubectl".into(),
+            user: self.by.0.into(),
+            tool: self.by.1.into(),
             request: format!("request-{position}"),
         };
         let after = content.map(|content| {

@@ -43,14 +43,16 @@ pub(crate) fn bad_upgrade(world: &mut World) {
     world.deploy("Job", "migrate", failed_job());
 }
 
-/// What Helm does to its release Secret.
+/// What Helm does to its release Secret, without naming itself.
 pub(crate) fn helm(world: &mut World, version: u32, status: &str) {
     let name = format!("sh.helm.release.v1.web.v{version}");
     let object = world.objects.get(&key("Secret", &name)).cloned();
     let mut metadata =
         object.map_or_else(|| json!({"name": name, "namespace": "shop"}), |o| o["metadata"].clone());
     metadata["labels"]["status"] = json!(status);
+    let tool = std::mem::take(&mut world.by.1);
     world.deploy("Secret", &name, Some(json!({"metadata": metadata})));
+    world.by.1 = tool;
 }
 
 pub(crate) fn reference(kind: &str, name: &str) -> ObjectRef {
