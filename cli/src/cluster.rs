@@ -23,7 +23,7 @@ const CALL: Duration = Duration::from_secs(10);
 /// How long the watcher may take for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long a release may take to be there after the first apply.
-const BIRTH: Duration = Duration::from_secs(3);
+const BIRTH: Duration = Duration::from_secs(7);
 const POLL: Duration = Duration::from_millis(200);
 
 /// The releases of one namespace.

@@ -112,6 +112,6 @@ static SIMULATED: LazyLock<Setting> = LazyLock::new(|| Setting {
     labels: BTreeMap::new(),
     annotations: BTreeMap::new(),
     patience: Duration::from_secs(150),
-    sooner_than_helm: Duration::from_secs(30),
+    sooner_than_helm: Duration::from_mins(4),
     notice: Duration::ZERO,
 });

@@ -35,6 +35,12 @@ async fn home<'a>(stage: &'a Stage<'a>, name: &str, on_failure: &str) -> Home<'a
     home
 }
 
+async fn settle(home: &Home<'_>, settle: &str) {
+    let annotation = format!("backout.dev/settle={settle}");
+    let annotate = ["annotate", "namespace", &home.name, "--overwrite", &annotation];
+    home.admin(&annotate).await.unwrap().success().unwrap();
+}
+
 async fn apply(home: &Home<'_>, image: &str, greeting: &str) {
     home.apply(&Stage::small(image, greeting).unwrap(), "").await.unwrap();
 }

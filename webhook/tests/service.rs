@@ -115,7 +115,8 @@ async fn an_api_server_that_does_not_answer_costs_no_more_than_the_timeout() {
     let start = Instant::now();
     let (status, answer) = world.post("/admit?timeout=1s", update().to_string().as_bytes()).await;
     assert_eq!(status, 500, "{answer}");
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    // By default it takes nearly ten.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -166,7 +167,7 @@ async fn a_client_that_knocks_is_let_in_when_the_fence_comes_down() {
     let mut write = review("CREATE", &Value::Null, &secret);
     write["request"]["resource"]["resource"] = json!("secrets");
     let body = write.to_string();
-    let (status, refused) = world.post("/admit?timeout=1s", body.as_bytes()).await;
+    let (status, refused) = world.post("/admit?timeout=3s", body.as_bytes()).await;
     assert_eq!(status, 200);
     assert!(refused.contains("Try again in a few seconds"), "{refused}");
     let knock = world.post("/admit?timeout=5s", body.as_bytes());

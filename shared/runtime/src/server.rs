@@ -250,8 +250,8 @@ impl Shared {
         self.metrics.open.dec();
     }
 
-    /// Resolves with the reason when nobody uses the connection: no request has come in time, or none has begun for the
-    /// idle time, or since it was last asked to make room; and none is under way. An idle HTTP/1 connection hyper closes
+    /// Resolves with the reason when nobody uses the connection: no request has come in time, or none has begun or ended for
+    /// the idle time, or since it was last asked to make room; and none is under way. An idle HTTP/1 connection hyper closes
     /// before; of HTTP/2 it asks only whether the client still answers pings.
     async fn deserted(&self, used: &Use) -> &'static str {
         let mut limit = (self.limits.first_request, "first_request_timeout");
@@ -261,11 +261,11 @@ impl Shared {
                 () = tokio::time::sleep(limit.0) => limit.1,
                 () = self.is_to_make_room() => "crowded",
             };
-            let begun = used.begun.load(Ordering::Relaxed);
-            if begun == seen && used.under_way.load(Ordering::Relaxed) == 0 {
+            let moved = used.moved.load(Ordering::Relaxed);
+            if moved == seen && used.under_way.load(Ordering::Relaxed) == 0 {
                 return reason;
             }
-            seen = begun;
+            seen = moved;
             limit = (self.limits.idle, "idle");
         }
     }
@@ -279,13 +279,14 @@ impl Shared {
 /// How a connection is used.
 #[derive(Default)]
 struct Use {
-    begun: AtomicUsize,
+    /// How often a request has begun or ended: the answer of one that has ended just now may not be sent yet.
+    moved: AtomicUsize,
     under_way: AtomicUsize,
 }
 
 impl Use {
     fn begin(self: &Arc<Self>) -> UnderWay {
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.moved.fetch_add(1, Ordering::Relaxed);
         self.under_way.fetch_add(1, Ordering::Relaxed);
         UnderWay(Arc::clone(self))
     }
@@ -296,6 +297,7 @@ struct UnderWay(Arc<Use>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        self.0.moved.fetch_add(1, Ordering::Relaxed);
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -17,7 +17,7 @@ async fn each_malformed_request_is_answered_and_the_same_process_goes_on() {
     let mut no_object = review("UPDATE", "x", Some(&map("x")), None);
     no_object["request"]["userInfo"]["username"] = json!("bob");
     let mut bomb = review("CREATE", "x", Some(&map("x")), None);
-    bomb["request"]["object"]["metadata"]["ownerReferences"] = json!(vec![json!({"": 0}); 800_000]);
+    bomb["request"]["object"]["metadata"]["ownerReferences"] = json!(vec![json!({"": 0}); 100_000]);
     for (body, status, message) in [
         (bytes(&bomb), 400, "metadata.ownerReferences holds more than 1000 objects"),
         (b"no JSON".to_vec(), 400, "backout: the body is no JSON object: "),
@@ -74,7 +74,8 @@ async fn sent_all_the_same(client: &AdmissionClient) {
     // The server may hang up before it has read it all.
     if let Ok(answer) = client.raw(&request).await {
         let answer = String::from_utf8_lossy(&answer);
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        let is_refused = ["HTTP/1.1 413 ", "HTTP/1.1 408 "].iter().any(|it| answer.starts_with(it));
+        assert!(answer.is_empty() || is_refused, "{answer}");
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use system_tests::{Backout, TestNamespace, User};
 
-use super::super::healthy;
+use super::super::{healthy, took};
 
 const ALICE: User<'static> = User::Named("alice");
 
@@ -59,8 +59,7 @@ async fn an_annotation_that_does_not_parse_is_reported_and_the_default_is_used()
     for ((annotation, text), problem) in annotations.iter().zip(&status.problems) {
         assert!(problem.contains(annotation) && problem.contains(text), "{problem}");
     }
-    let past = &status.history[0];
-    let took = past.ended_at.as_ref().unwrap().0.duration_since(past.opened_at.as_ref().unwrap().0);
+    let took = took(&status);
     // The watcher's flags: 5 s of quiet and 10 s of soak. Stored times have whole seconds.
     assert!(took >= SignedDuration::from_secs(14), "healthy after {took}: the defaults were not used");
 }

@@ -77,6 +77,7 @@ async fn what_was_mended_in_place_is_healthy_once_it_is_judged_again() {
 async fn a_revision_that_is_held_in_time_is_not_rolled_back_and_a_rollback_by_hand_undoes_it() {
     let stage = stage().await;
     let home = home(&stage, "hold", "Rollback").await;
+    settle(&home, "10m").await;
     apply(&home, GOOD, "bye").await;
     let told = answer(&home, &["hold"]).await;
     assert!(told.contains("revision 2 is left as it is"), "{told}");
@@ -98,8 +99,10 @@ async fn all_goes_back_to_the_state_of_an_older_healthy_revision() {
         apply(&home, GOOD, words).await;
         ended(&home, revision, Phase::Healthy).await;
     }
+    settle(&home, "10m").await;
     home.kubectl(&["delete", "configmap", "untouched"]).await.unwrap().success().unwrap();
     home.kubectl(&["create", "configmap", "more"]).await.unwrap().success().unwrap();
+    settle(&home, "2s").await;
     ended(&home, 4, Phase::Healthy).await;
     let output = alice(&home, &["rollback"]).await;
     assert!(output.stderr.contains("say which revision: 3, 2 and 1"), "{output:?}");

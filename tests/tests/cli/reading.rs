@@ -6,6 +6,7 @@ use crate::*;
 async fn a_status_is_never_older_than_the_callers_own_apply() {
     let stage = stage().await;
     let home = home(&stage, "fresh", "Rollback").await;
+    settle(&home, "10m").await;
     for n in 0..5 {
         apply(&home, GOOD, &format!("hello {n}")).await;
         let output = alice(&home, &["status", "-o", "json"]).await;

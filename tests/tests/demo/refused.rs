@@ -1,7 +1,9 @@
 //! What the demo refuses before it has made anything.
 
+use std::time::Duration;
+
 use clap::Parser as _;
-use system_tests::{Cluster, Exit, Options, User, demo::Args};
+use system_tests::{Cluster, Exit, Options, User, demo::Args, eventually};
 
 use super::abroad::{Abroad, MINE, NOBODY, WRONG};
 
@@ -69,6 +71,19 @@ async fn where_no_pod_of_backout_is_available_it_says_how_to_find_out_why() {
         abroad.cluster.kubectl().run(&status).await.unwrap().success().unwrap();
     };
     scale("--replicas=0").await;
+    let available = [
+        "-n",
+        "backout-system",
+        "get",
+        "deployment/backout-watcher",
+        "-o",
+        "jsonpath={.status.availableReplicas}",
+    ];
+    eventually("none is available", Duration::from_mins(2), async || {
+        Ok(abroad.cluster.kubectl().run(&available).await?.success()?.stdout.is_empty().then_some(()))
+    })
+    .await
+    .unwrap();
     let ended = abroad.demo(&["--context", MINE]).await;
     scale("--replicas=1").await;
     assert_eq!(ended.exit, Exit::Code(1), "{}", ended.printed);

@@ -23,9 +23,11 @@ async fn one_failing_pod_runs_on_out_of_its_workload_and_services_until_its_time
     let home = ground.home("aside").await;
     let keep = ["annotate", "namespace", &home.name, "backout.dev/keep-failing-pod=25s"];
     home.admin(&keep).await.unwrap().success().unwrap();
+    ground.deadline(&home, "10m").await;
     home.apply(&format!("{}---{SERVICE}", app(GOOD, "password-1")), "a good install").await.unwrap();
     ends(&home, 1, Phase::Healthy).await;
     let before = Snapshot::take(&home).await.unwrap();
+    ground.deadline(&home, "4s").await;
     home.apply(&app(CRASHING, "password-1"), "a bad upgrade").await.unwrap();
     let status = ends(&home, 2, Phase::RolledBack).await;
 
@@ -33,6 +35,8 @@ async fn one_failing_pod_runs_on_out_of_its_workload_and_services_until_its_time
     assert_eq!((aside.revision, aside.namespace.as_str()), (2, home.name.as_str()));
     let pods: Api<Pod> = Api::namespaced(home.stage.cluster.client(User::Admin).await.unwrap(), &home.name);
     let pod = pods.get(&aside.pod).await.unwrap();
+    let alone = pods.list(&ListParams::default().labels(names::ASIDE)).await.unwrap().items;
+    assert_eq!(alone.len(), 1, "{alone:#?}");
     assert_eq!((pod.uid(), pod.metadata.deletion_timestamp.is_none()), (Some(aside.uid.clone()), true));
     let image = pod.spec.as_ref().and_then(|spec| spec.containers[0].image.clone());
     assert_eq!(image.as_deref(), Some(CRASHING));
@@ -49,8 +53,6 @@ async fn one_failing_pod_runs_on_out_of_its_workload_and_services_until_its_time
     .unwrap();
     let differences = before.differences(&Snapshot::take(&home).await.unwrap(), &[]);
     assert!(differences.is_empty(), "{differences:#?}");
-    let alone = pods.list(&ListParams::default().labels(names::ASIDE)).await.unwrap().items;
-    assert_eq!(alone.len(), 1, "{alone:#?}");
 
     eventually("its time is over", PATIENCE, async || {
         let forgotten = home.release(&home.name).await?.status.unwrap_or_default().aside.is_none();

@@ -123,11 +123,17 @@ impl Ground {
             .await
             .unwrap();
         }
-        let deadline = ["annotate", "namespace", &home.name, "backout.dev/deadline=4s"];
-        home.admin(&deadline).await.unwrap().success().unwrap();
+        self.deadline(&home, "4s").await;
         let opt_in = ["label", "namespace", &home.name, "backout.dev/atomic=enabled"];
         home.admin(&opt_in).await.unwrap().success().unwrap();
         home
+    }
+
+    /// How long a revision may take to become ready, from now on.
+    pub(crate) async fn deadline(&self, home: &Home<'_>, deadline: &str) {
+        let deadline = format!("backout.dev/deadline={deadline}");
+        let annotate = ["annotate", "namespace", &home.name, "--overwrite", &deadline];
+        home.admin(&annotate).await.unwrap().success().unwrap();
     }
 
     async fn may(&self, ns: &str, verb: &str, resource: &str) -> Result<bool> {

@@ -9,11 +9,11 @@ use kube::{
 };
 use serde_json::json;
 use system_tests::{
-    User,
+    User, eventually,
     proxy::{Fate, Proxy, Reply},
 };
 
-use super::ground::{CRASHING, LIVES, app, audited, ends, evidence, ground};
+use super::ground::{CRASHING, LIVES, PATIENCE, app, audited, ends, evidence, ground};
 
 const NODE: &str = "with-kubelet";
 
@@ -44,18 +44,18 @@ async fn the_last_lines_of_both_instances_are_shown_without_the_values_of_secret
     let used = ["create", "secret", "generic", "used", "--from-literal=P=used-passw0rd"];
     let home = ground.home_with("kubelet", &["see", "store"], &used).await;
     let here = "    spec:\n      nodeSelector: {kubelet: \"yes\"}\n      tolerations: [{key: kubelet, operator: Exists}]\n";
-    // Given up early in the twelve seconds for which the second instance is neither gone nor followed by a third.
-    let soon = [
-        "annotate",
-        "namespace",
-        &home.name,
-        "--overwrite",
-        "backout.dev/settle=3s",
-        "backout.dev/deadline=2s",
-    ];
-    home.admin(&soon).await.unwrap().success().unwrap();
+    ground.deadline(&home, "10m").await;
     let manifest = app(CRASHING, "third-passw0rd").replace("    spec:\n", here);
     home.apply(&manifest, "a bad install").await.unwrap();
+    // Given up early in the twelve seconds for which the second instance is neither gone nor followed by a third.
+    eventually("there are two instances", PATIENCE, async || {
+        let restarts = "jsonpath={.items[*].status.containerStatuses[0].restartCount}";
+        let restarts = home.admin(&["get", "pods", "-o", restarts]).await?.success()?.stdout;
+        Ok((restarts == "1").then_some(()))
+    })
+    .await
+    .unwrap();
+    ground.deadline(&home, "1s").await;
     let status = ends(&home, 1, Phase::RolledBack).await;
     let (_, told) = evidence(&home, &status).await;
     assert_eq!(audited(&home).await.len(), 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backout_model::release::Phase;
 use system_tests::{
-    images,
+    eventually, images,
     stories::{Snapshot, Stage},
 };
 
@@ -44,8 +44,12 @@ async fn an_upgrade_under_load_and_the_way_back_from_it_fail_no_write_and_forget
             judged.apply(&bad, "kubectl apply -f small.yaml").await.unwrap();
             ground.apply(overlay, version).await.unwrap();
             let ready = "jsonpath={.status.updatedReplicas} {.status.readyReplicas}";
-            let webhook = ground.own(&["get", "deployment", "backout-webhook", "-o", ready]).await.unwrap();
-            assert_eq!(webhook, format!("{webhooks} {webhooks}"));
+            eventually("the webhooks are ready", PATIENCE, async || {
+                let webhook = ground.own(&["get", "deployment", "backout-webhook", "-o", ready]).await?;
+                Ok((webhook == format!("{webhooks} {webhooks}")).then_some(()))
+            })
+            .await
+            .unwrap();
             let versions = "jsonpath={.items[*].metadata.labels.app\\.kubernetes\\.io/version}";
             let running = ["get", "pods", "--field-selector=status.phase=Running", "-o", versions];
             let running = ground.own(&running).await.unwrap();

@@ -52,17 +52,17 @@ async fn who_says_nothing_is_not_waited_for() {
     assert_eq!(read_all(&mut silent, b"").await, "");
     let mut idle = connect(&running, None, b"http/1.1").await.unwrap();
     assert_eq!(read_all(&mut idle, b"POST / HTTP/1.1\r\nHost:").await, "");
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < Duration::from_secs(9));
 }
 
 #[tokio::test]
 async fn who_sends_its_headers_byte_by_byte_is_not_waited_for() {
     let running = start(quick(), false).await;
     let mut slow = connect(&running, None, b"http/1.1").await.unwrap();
-    let start = Instant::now();
+    let close = Instant::now() + Duration::from_secs(9);
     let mut trickle = std::iter::once(&b"POST / HTTP/1.1\r\n"[..]).chain(std::iter::repeat(&b"A: b\r\n"[..]));
     while slow.write_all(trickle.next().unwrap()).await.is_ok() && slow.flush().await.is_ok() {
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(Instant::now() < close);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -86,13 +86,12 @@ async fn headers_over_the_limit_are_refused_in_both_protocols() {
 
 #[tokio::test]
 async fn an_http2_connection_is_closed_when_no_request_has_come_for_long_and_not_during_one() {
-    let limits = Limits { idle: Duration::from_millis(150), ..quick() };
-    let running = start(limits, false).await;
+    let running = start(quick(), false).await;
     let mut client = Http2::connect(&running).await;
     // Longer than both limits together: it answers the server's pings meanwhile.
-    assert_eq!(client.send(Request::post("https://localhost/slow")).await, Some(200));
+    assert_eq!(client.send(Request::post("https://localhost/slower")).await, Some(200));
     assert_eq!(client.send(Request::post("https://localhost/")).await, Some(200));
-    tokio::time::timeout(Duration::from_secs(5), client.closed()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), client.closed()).await.unwrap();
 }
 
 #[tokio::test]

@@ -50,8 +50,10 @@ pub(crate) async fn start(limits: Limits, client_ca: bool) -> Running {
 }
 
 async fn handle(request: Request<Incoming>) -> Response<Full<Bytes>> {
-    if request.uri().path() == "/slow" {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+    match request.uri().path() {
+        "/slow" => tokio::time::sleep(Duration::from_millis(400)).await,
+        "/slower" => tokio::time::sleep(Duration::from_secs(5)).await,
+        _ => {}
     }
     let (head, body) = request.into_parts();
     let (status, text) = match read_body(&head.headers, body, BODY_LIMIT).await {
@@ -63,12 +65,15 @@ async fn handle(request: Request<Incoming>) -> Response<Full<Bytes>> {
     response
 }
 
+/// Far below the defaults, and far above what a client that does its part takes.
 pub(crate) fn quick() -> Limits {
+    let short = Duration::from_secs(2);
     Limits {
-        handshake: Duration::from_millis(200),
-        first_request: Duration::from_millis(200),
-        grace: Duration::from_millis(300),
-        close: Duration::from_secs(2),
+        handshake: short,
+        first_request: short,
+        idle: short,
+        grace: short,
+        close: short,
         ..Limits::default()
     }
 }
