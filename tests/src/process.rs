@@ -138,13 +138,13 @@ impl Process {
     pub async fn kill9(&self) -> Result<()> {
         // It may end by itself just now: then nobody is left to take the order.
         let _taken = self.signal(Signal::KILL);
-        self.gone(Duration::from_secs(10)).await
+        self.gone(PATIENCE).await
     }
 
     /// Asks it to end, kills it after the grace period, and says how it ended.
     pub async fn terminate(&self) -> Result<Exit> {
         let _taken = self.order(&format!("end {}", self.spec.grace.as_millis()));
-        self.gone(self.spec.grace + Duration::from_secs(10)).await?;
+        self.gone(self.spec.grace + PATIENCE).await?;
         Ok(self.exit().unwrap_or(Exit::Unknown))
     }
 
@@ -277,3 +277,6 @@ fn parse_exit(line: &str) -> Option<Exit> {
         _ => None,
     }
 }
+
+/// A signal is delivered in time only where there is time for the process.
+const PATIENCE: Duration = Duration::from_mins(1);

@@ -162,7 +162,8 @@ impl Builder<'_> {
             &format!("--service-account-key-file={}", token_key.public.display()),
             &format!("--service-account-signing-key-file={}", token_key.private.display()),
             "--service-account-issuer=https://kubernetes.default.svc",
-            "--service-cluster-ip-range=10.0.0.0/24",
+            // So many that an address which is free for a moment is not given to the Service of a test beside.
+            "--service-cluster-ip-range=10.0.0.0/16",
             "--authorization-mode=Node,RBAC",
             "--allow-privileged=true",
             "--endpoint-reconciler-type=none",
@@ -184,7 +185,7 @@ impl Builder<'_> {
     }
 
     fn controller_manager(&self, kubeconfig: &Path, token_key: &TokenKey) -> Result<Process> {
-        Process::spawn(self.spec(Component::KubeControllerManager).args([
+        let spec = self.spec(Component::KubeControllerManager).args([
             &format!("--kubeconfig={}", kubeconfig.display()),
             "--use-service-account-credentials=true",
             &format!("--service-account-private-key-file={}", token_key.private.display()),
@@ -194,7 +195,11 @@ impl Builder<'_> {
             // All tests share it: with the default of 20 each would wait for the others.
             "--kube-api-qps=200",
             "--kube-api-burst=400",
-        ]))
+        ]);
+        // Simulated nodes never die: one that is silent waits for an API server that was away, or for its turn on a busy
+        // machine. Its pods must not become unready for that.
+        let patient = (!self.options.real_node).then_some("--node-monitor-grace-period=10m");
+        Process::spawn(spec.args(patient))
     }
 
     fn scheduler(&self, kubeconfig: &Path) -> Result<Process> {
@@ -212,7 +217,7 @@ impl Builder<'_> {
             &format!("--kubeconfig={}", kubeconfig.display()),
             &format!("--config={}", stages.display()),
             &format!("--manage-nodes-with-annotation-selector={FAKE_NODE}=fake"),
-            // The node lifecycle controller takes nodes for dead that are silent for 50 s.
+            // Beside a real node they are taken for dead when they are silent for 50 s.
             "--node-lease-duration-seconds=40",
         ]))
     }

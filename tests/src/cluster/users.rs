@@ -89,6 +89,10 @@ impl Cluster {
             return Ok(path);
         }
         let _one_at_a_time = self.minting.lock().await;
+        if path.exists() {
+            // Somebody else was faster, and may be reading its certificate now.
+            return Ok(path);
+        }
         let credentials = match user {
             User::ServiceAccount { ns, name } => json!({ "token": self.token(ns, name).await? }),
             User::Admin | User::Named(_) | User::Node(_) => {
