@@ -4,7 +4,8 @@
 //! A write of the watcher is *accounted for* if it concerns a Secret of the undo log, a Release, an Event, or an object
 //! of its namespace that a deployer wrote before it in the same interval, by the log itself; or if it deletes a pod of
 //! such a workload, or takes one out of it, and deletes that when its time is over; or if it stores the evidence about
-//! a failed revision in a Secret of the Release, or deletes one that it stored. An interval begins where the watcher reported that the one before was committed or rolled back.
+//! a failed revision in a Secret of the Release, or deletes one that it stored. An interval begins where the watcher
+//! reported that the one before was committed or rolled back; what was written during a rollback counts to both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +41,9 @@ pub async fn witness(cluster: &Cluster, deployers: &[&str]) -> Result<Witness> {
         if write.user == WATCHER.name() {
             court.watcher(&write);
         } else if deployers.contains(&write.user.as_str()) {
-            court.revision(&write.namespace).written.insert(key(&write));
+            let revision = court.revision(&write.namespace);
+            revision.written.insert(key(&write));
+            revision.written_late.insert(key(&write));
         }
     }
     Ok(court.witness)
@@ -52,6 +55,8 @@ type Key = (String, String, String);
 #[derive(Default)]
 struct Revision {
     written: BTreeSet<Key>,
+    /// What of it was written since a rollback began: it may be of the next interval.
+    written_late: BTreeSet<Key>,
     restores: Vec<String>,
 }
 
@@ -62,6 +67,8 @@ struct Court {
     revisions: BTreeMap<String, Revision>,
     /// The last revision that ended, and how, by namespace and name of the Release.
     ended: BTreeMap<(String, String), (Option<u64>, String)>,
+    /// The last revision whose rollback began, by namespace and name of the Release.
+    rolling: BTreeMap<(String, String), Option<u64>>,
     /// The pods that were set aside, by namespace and name.
     aside: BTreeSet<(String, String)>,
 }
@@ -163,19 +170,24 @@ impl Court {
             self.violation(write, "writes more of a Release than its status, or without comparing");
         }
         let phase = at(write, "/status/phase").unwrap_or_default().to_owned();
+        let key = (write.namespace.clone(), write.name.clone());
+        let number = write.request.as_ref().and_then(|it| it.pointer("/status/revision")?.as_u64());
+        if phase == "RollingBack" && self.rolling.insert(key.clone(), number) != Some(number) {
+            self.revision(&write.namespace).written_late.clear();
+        }
         if !["Healthy", "RolledBack", "Held", "Notified"].contains(&phase.as_str()) {
             return;
         }
-        let key = (write.namespace.clone(), write.name.clone());
-        let number = write.request.as_ref().and_then(|it| it.pointer("/status/revision")?.as_u64());
         let end = (number, phase.clone());
         if self.ended.insert(key, end.clone()) == Some(end) {
             return;
         }
         let revision = self.revision(&write.namespace);
         let restores = std::mem::take(&mut revision.restores);
-        if ["Healthy", "RolledBack"].contains(&phase.as_str()) {
-            revision.written.clear();
+        match phase.as_str() {
+            "Healthy" => revision.written.clear(),
+            "RolledBack" => revision.written = std::mem::take(&mut revision.written_late),
+            _ => {}
         }
         // A rollback that came to a halt says why.
         let is_halted =
