@@ -55,7 +55,9 @@ async fn a_process_can_be_ended_politely_or_not_and_started_again() {
 #[tokio::test]
 async fn a_stopped_and_deaf_process_is_killed_after_its_grace() {
     let dir = tempfile::tempdir().unwrap();
-    let process = shell(dir.path(), "trap '' TERM; echo deaf; while true; do sleep 0.01; done");
+    let mut spec = spec(dir.path(), "trap '' TERM; echo deaf; while true; do sleep 0.01; done");
+    spec.grace = Duration::from_millis(300);
+    let process = Process::spawn(spec).unwrap();
     let deaf = async || Ok((!process.log_tail(1).is_empty()).then_some(()));
     eventually("it ignores requests", Duration::from_secs(5), deaf).await.unwrap();
     process.pause().unwrap();
@@ -81,9 +83,11 @@ async fn a_program_that_does_not_exist_is_named() {
 }
 
 fn shell(dir: &Path, script: &str) -> Process {
-    let mut spec = Spec::new("shell", Path::new("sh"), dir.join("shell.log")).args(["-c", script]);
-    spec.grace = Duration::from_millis(300);
-    Process::spawn(spec).unwrap()
+    Process::spawn(spec(dir, script)).unwrap()
+}
+
+fn spec(dir: &Path, script: &str) -> Spec {
+    Spec::new("shell", Path::new("sh"), dir.join("shell.log")).args(["-c", script])
 }
 
 /// A zombie does not live: only its parent keeps its name.

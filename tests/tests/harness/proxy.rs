@@ -12,7 +12,7 @@ use kube::{
 };
 use system_tests::{
     Cluster, TestNamespace, User,
-    proxy::{Act, Change, Event, Fate, Gate, Outcome, Proxy, Reply, Tap, expired},
+    proxy::{Act, Change, Entry, Event, Fate, Gate, Outcome, Proxy, Reply, Tap, expired},
 };
 use tokio::{
     sync::mpsc,
@@ -87,7 +87,8 @@ async fn a_request_through_the_proxy_meets_the_fate_that_its_rule_says() {
 async fn an_answer_that_is_held_is_as_old_as_its_request() {
     let cluster = Cluster::shared().unwrap();
     let ns = TestNamespace::new(cluster, "held answers").await.unwrap();
-    let proxy = Proxy::start(cluster, &cluster.url()).await.unwrap();
+    let behind = Proxy::start(cluster, &cluster.url()).await.unwrap();
+    let proxy = Proxy::start(cluster, &behind.url()).await.unwrap();
     let maps = maps(cluster, &ns, &proxy).await;
     let gate = Gate::closed();
     let held = gate.clone();
@@ -95,6 +96,14 @@ async fn an_answer_that_is_held_is_as_old_as_its_request() {
 
     let params = ListParams::default();
     let mut old = Box::pin(maps.list(&params));
+    let answered = system_tests::eventually("the server has answered", PATIENCE, async || {
+        let is_in = |entry: &Entry| entry.outcome == Outcome::Answered(StatusCode::OK);
+        Ok(behind.journal().iter().any(is_in).then_some(()))
+    });
+    tokio::select! {
+        _ = &mut old => panic!("it was not held"),
+        answered = answered => answered.unwrap(),
+    }
     assert!(timeout(Duration::from_millis(500), &mut old).await.is_err(), "it was not held");
     create(&maps, "later").await.unwrap();
     gate.open();
