@@ -15,6 +15,7 @@ mod faults {
     mod late;
     mod log;
     mod policies;
+    mod policy;
     pub(super) mod route;
     mod watchers;
 }

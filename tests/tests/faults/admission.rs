@@ -189,10 +189,13 @@ async fn a_webhook_with_an_expired_certificate_is_told_of_and_gets_no_write_thro
     let begin = Timestamp::now();
     set(&home, &[("settle", "10m")]).await;
     redirect(&home, &bad).await;
-    let write = ["create", "configmap", "refused"];
+    let mut tries = 0;
     let refused = eventually("the API server calls the other", PATIENCE, async || {
-        let output = home.kubectl(&write).await?;
-        home.kubectl(&["delete", "configmap", "refused", "--ignore-not-found"]).await?;
+        // Of its own name each: the deletion may be what is refused first.
+        tries += 1;
+        let name = format!("refused-{tries}");
+        let output = home.kubectl(&["create", "configmap", &name]).await?;
+        home.kubectl(&["delete", "configmap", &name, "--ignore-not-found"]).await?;
         Ok((!output.status.success()).then_some(output.stderr))
     })
     .await
@@ -281,7 +284,7 @@ async fn through_proxy(stage: &system_tests::stories::Stage<'_>) -> Proxy {
     Proxy::start(stage.cluster, &webhook).await.unwrap()
 }
 
-/// A first revision with these ConfigMaps that is healthy, and what it looks like.
+/// A first revision with these ConfigMaps that is healthy, and its records gone; what it looks like.
 async fn healthy<'a>(home: &Home<'_>, maps: impl Iterator<Item = &'a str>) -> Snapshot {
     set(home, &[("settle", "2s"), ("soak", "1s")]).await;
     let deployer = Deployer::of(home).await;
@@ -290,6 +293,7 @@ async fn healthy<'a>(home: &Home<'_>, maps: impl Iterator<Item = &'a str>) -> Sn
         written.unwrap();
     }
     ends(home, 1, Phase::Healthy).await;
+    is_collected(home).await;
     Snapshot::take(home).await.unwrap()
 }
 

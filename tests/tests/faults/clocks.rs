@@ -85,23 +85,21 @@ async fn watcher(stage: &Stage<'static>, skew: i64) -> Process {
 /// It has the whole deadline to become ready.
 async fn fails_in_time(home: &Home<'_>, before: &Snapshot) {
     set(home, &[("deadline", &format!("{DEADLINE}s"))]).await;
+    let begin = Instant::now();
     Deployer::of(home).await.web("never-ready").await.unwrap();
-    reaches(home, 2, Phase::Progressing).await;
-    let sealed = Instant::now();
     let end = ends(home, 2, Phase::RolledBack).await;
-    // Stored times have whole seconds, and the phase is seen a moment later.
-    assert!(sealed.elapsed() >= Duration::from_secs(DEADLINE - 2), "after {:?}: {end:#?}", sealed.elapsed());
+    // Stored times have whole seconds: the settle of two, which comes first, is more than that.
+    assert!(begin.elapsed() >= Duration::from_secs(DEADLINE), "after {:?}: {end:#?}", begin.elapsed());
     is_as_before(home, before, &[]).await;
 }
 
 /// It must stay ready for the whole soak.
 async fn commits_in_time(home: &Home<'_>) {
     set(home, &[("soak", &format!("{SOAK}s"))]).await;
+    let begin = Instant::now();
     Deployer::of(home).await.web("ready:2").await.unwrap();
-    reaches(home, 2, Phase::Soaking).await;
-    let ready = Instant::now();
     let end = ends(home, 2, Phase::Healthy).await;
-    assert!(ready.elapsed() >= Duration::from_secs(SOAK - 2), "after {:?}: {end:#?}", ready.elapsed());
+    assert!(begin.elapsed() >= Duration::from_secs(SOAK), "after {:?}: {end:#?}", begin.elapsed());
     is_collected(home).await;
 }
 
@@ -114,7 +112,7 @@ async fn keeps_what_hangs(stage: &Stage<'static>, slow: &Slow<'_>) {
     slow.held(3).await;
     set(&slow.home, &[("settle", "2s")]).await;
     reaches(&slow.home, 2, Phase::RollingBack).await;
-    tokio::time::sleep_until(begin + Duration::from_secs(25)).await;
+    tokio::time::sleep_until(begin + Duration::from_secs(18)).await;
     slow.open();
     late.await.unwrap().unwrap();
     slow.is_undone(2).await;

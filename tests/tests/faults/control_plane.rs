@@ -23,7 +23,7 @@ use system_tests::{
     stories::{Home, Snapshot, Stage},
 };
 use tokio::{
-    sync::{Mutex, MutexGuard, OnceCell},
+    sync::{Mutex, MutexGuard, OnceCell, oneshot},
     time::{Instant, sleep, timeout},
 };
 
@@ -34,6 +34,7 @@ use super::{
     },
     deployer::{Deployer, healthy, map_name},
     late::{Slow, write_late},
+    policy::{forget_policy, policy},
     route::home_through,
 };
 
@@ -66,6 +67,9 @@ async fn stage() -> (Stage<'static>, MutexGuard<'static, ()>) {
 /// An outage is one from this on: what is shorter may count as seen.
 const OUTAGE: Duration = Duration::from_secs(34);
 const MAPS: usize = 150;
+/// The last of these is not to be restored: until this is forgotten the rollback goes on.
+const FORBIDS_THE_END: &str =
+    "object.metadata.name != 'map-149' || !has(object.data) || object.data.value != 'ready:1'";
 /// What is left of a deadline and of a soak when the outage begins, in seconds.
 const LEFT: i64 = 20;
 
@@ -87,6 +91,7 @@ async fn half_a_minute_without_an_api_server_stops_the_clocks_and_nothing_else()
     upgrade(&progressing, "never-ready", 3).await;
     upgrade(&soaking, "ready:2", 3).await;
     tokio::join!(reaches(&progressing, 2, Phase::Progressing), reaches(&soaking, 2, Phase::Soaking));
+    policy(&rolling, FORBIDS_THE_END).await;
     // Its verdict takes a quarter of a minute.
     upgrade(&rolling, "missing", MAPS).await;
     shop.kubectl(&["apply", "-f", "./shop-v2.yaml"]).await.unwrap().success().unwrap();
@@ -104,6 +109,7 @@ async fn half_a_minute_without_an_api_server_stops_the_clocks_and_nothing_else()
     stage.cluster.apiserver().restart().await.unwrap();
     let restarted = Timestamp::now();
     stage.cluster.wait_ready().await.unwrap();
+    forget_policy(&rolling).await;
 
     let rolled_back = ends(&rolling, 2, Phase::RolledBack).await;
     let restores = restores(&stage, &rolling).await;
@@ -141,7 +147,6 @@ async fn objects_that_were_written_longer_ago_than_the_database_remembers_go_bac
     let (stage, _alone) = stage().await;
     let home = stage.home("old").await.unwrap();
     let before = healthy(&home, 3).await;
-    is_collected(&home).await;
     // As each API server does every five minutes.
     stage.cluster.forget_history().await.unwrap();
     let deployer = Deployer::of(&home).await;
@@ -156,6 +161,7 @@ async fn a_database_killed_amid_writes_and_a_rollback_loses_no_write_and_no_reco
     let (rolling, written) = tokio::try_join!(stage.home("rolling"), stage.home("written")).unwrap();
     let (before_rolling, before_written) = tokio::join!(healthy(&rolling, MAPS), healthy(&written, WRITERS));
     set(&written, &[("settle", "10m")]).await;
+    policy(&rolling, FORBIDS_THE_END).await;
     upgrade(&rolling, "missing", MAPS).await;
     first_is_back(&rolling).await;
 
@@ -171,6 +177,7 @@ async fn a_database_killed_amid_writes_and_a_rollback_loses_no_write_and_no_reco
     };
     let ((), (killed, restarted)) = tokio::join!(writers.write(&written, 20), kill);
     assert!(writers.met.load(Ordering::Relaxed) > 0, "no write met the outage");
+    forget_policy(&rolling).await;
 
     ends(&rolling, 2, Phase::RolledBack).await;
     let restores = restores(&stage, &rolling).await;
@@ -208,19 +215,21 @@ async fn an_api_server_killed_between_the_webhooks_answer_and_the_commit_leaves_
         let kill = async {
             sleep(Duration::from_millis(rand::random_range(100..400))).await;
             let server = stage.cluster.apiserver();
-            // It dies before the commit, or after it and before anybody is told.
-            let kill = move || {
-                Act::new(async move {
-                    sleep(Duration::from_millis(round * 8)).await;
-                    server.kill9().await.unwrap();
-                })
-            };
-            proxy.rule(move |_| Fate::Then(kill()));
+            let (killed, done) = oneshot::channel();
+            // It dies before the commit, or after it and before anybody is told; and only once.
+            let mut kill = Some(Act::new(async move {
+                sleep(Duration::from_millis(round * 8)).await;
+                server.kill9().await.unwrap();
+                let _ = killed.send(());
+            }));
+            proxy.rule(move |_| kill.take().map_or(Fate::Pass, Fate::Then));
             let deployer = Deployer::of(&answered).await;
             // The last one changes what was there.
             let (name, value) = (if round == 2 { map_name(0) } else { format!("new-{round}") }, "killed");
             let write = timeout(Duration::from_secs(10), deployer.try_map(&name, value)).await;
             proxy.pass();
+            // An error says that there was no call to kill it at.
+            let _ = done.await;
             server.restart().await.unwrap();
             (name, matches!(write, Ok(Ok(_))))
         };

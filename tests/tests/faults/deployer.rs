@@ -14,7 +14,7 @@ use system_tests::{
     stories::{Home, Snapshot},
 };
 
-use super::super::{ends, set};
+use super::super::{ends, is_collected, set};
 
 /// How many writes she makes side by side.
 const PARALLEL: usize = 16;
@@ -104,12 +104,13 @@ pub(crate) fn map_name(number: usize) -> String {
     format!("map-{number:03}")
 }
 
-/// The first revision, with so many ConfigMaps, is healthy; what it looks like.
+/// The first revision, with so many ConfigMaps, is healthy, and its records are gone; what it looks like.
 pub(crate) async fn healthy(home: &Home<'_>, maps: usize) -> Snapshot {
     set(home, &[("settle", "2s"), ("soak", "1s")]).await;
     let deployer = Deployer::of(home).await;
     deployer.web("ready:1").await.unwrap();
     deployer.maps(maps, "ready:1").await.unwrap();
     ends(home, 1, Phase::Healthy).await;
+    is_collected(home).await;
     Snapshot::take(home).await.unwrap()
 }

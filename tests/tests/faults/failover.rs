@@ -4,7 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use backout_model::{lease, release::Phase};
-use k8s_openapi::api::coordination::v1::Lease;
+use jiff::SignedDuration;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;
 use system_tests::{
     Backout, BackoutOptions, Cluster, Options, Process, User, backout, eventually,
@@ -12,7 +13,7 @@ use system_tests::{
 };
 use tokio::{
     sync::{Mutex, MutexGuard, OnceCell},
-    time::{Instant, timeout},
+    time::timeout,
 };
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
 };
 
 /// From the death of the one to the work of the other.
-const FAIL_OVER: Duration = Duration::from_secs(20);
+const FAIL_OVER: SignedDuration = SignedDuration::from_secs(20);
 const MAPS: usize = 20;
 
 struct Pair {
@@ -89,16 +90,26 @@ impl Pair {
         (home, before)
     }
 
+    /// The Lease as it is now.
+    async fn lease(&self) -> LeaseSpec {
+        let client = self.stage.cluster.client(User::Admin).await.unwrap();
+        let leases: Api<Lease> = Api::namespaced(client, backout::NAMESPACE);
+        leases.get(lease::NAME).await.unwrap().spec.unwrap()
+    }
+
     /// While a bad upgrade is judged this is done to the watcher that leads, and the other one takes over.
     async fn take_over(&self, what: &str, done: impl AsyncFnOnce(&Process) -> Result<()>) -> TakeOver<'_> {
         let (home, before) = self.bad_upgrade(what).await;
         let led = self.one_leads([true, true]).await;
-        let since = Instant::now();
         done(self.processes()[led]).await.unwrap();
+        let left = self.lease().await;
         let mut among = [true, true];
         among[led] = false;
         assert_eq!(self.one_leads(among).await, 1 - led);
-        let took = since.elapsed();
+        // By the Lease itself: this test may be kept waiting.
+        let taken = self.lease().await;
+        assert_eq!(taken.holder_identity.as_deref(), Some(self.processes()[1 - led].name()));
+        let took = taken.acquire_time.unwrap().0.duration_since(left.renew_time.unwrap().0);
         println!("{what}: the other one leads after {:.1} s", took.as_secs_f64());
         TakeOver { home, before, led, took }
     }
@@ -109,7 +120,8 @@ struct TakeOver<'a> {
     before: Snapshot,
     /// Which one had led.
     led: usize,
-    took: Duration,
+    /// From the last word of that one to the first of the other.
+    took: SignedDuration,
 }
 
 async fn says(scrape: impl Future<Output = Result<backout::Metrics>>) -> Option<bool> {
@@ -128,9 +140,13 @@ async fn where_the_watcher_that_leads_is_killed_the_other_one_ends_what_it_had_b
 #[tokio::test]
 async fn a_watcher_that_is_asked_to_end_gives_the_lease_back() {
     let pair = pair().await;
-    let ended = pair.take_over("ended", async |leader| leader.terminate().await.map(drop)).await;
-    let TakeOver { home, before, took, .. } = ended;
-    assert!(took < lease::DURATION, "it waited for the Lease to run out: {took:?}");
+    let end = async |leader: &Process| {
+        leader.terminate().await?;
+        let holder = pair.lease().await.holder_identity;
+        assert_ne!(holder.as_deref(), Some(leader.name()), "the other one has to wait until it runs out");
+        Ok(())
+    };
+    let TakeOver { home, before, .. } = pair.take_over("ended", end).await;
     goes_back(&home, &before, &[]).await;
 }
 
@@ -145,9 +161,7 @@ async fn a_watcher_that_was_not_heard_of_finds_another_one_in_its_place_and_rest
     pair.processes()[led].resume().unwrap();
     assert_eq!(pair.one_leads([true, true]).await, 1 - led);
     assert_eq!(pair.processes()[led].exit(), None);
-    let leases: Api<Lease> =
-        Api::namespaced(pair.stage.cluster.client(User::Admin).await.unwrap(), backout::NAMESPACE);
-    let holder = leases.get(lease::NAME).await.unwrap().spec.unwrap().holder_identity;
+    let holder = pair.lease().await.holder_identity;
     assert_eq!(holder.as_deref(), Some(pair.processes()[1 - led].name()));
     is_clean(&home).await;
 }

@@ -22,6 +22,8 @@ use super::{
 
 /// In bytes: a cluster without anything in it has some 4 MiB.
 const QUOTA: u64 = 48 << 20;
+/// Longer than it takes to fill it.
+const DEADLINE: Duration = Duration::from_secs(40);
 
 #[tokio::test]
 async fn a_full_database_refuses_writes_and_restores_and_leaves_no_hole_behind() {
@@ -37,13 +39,14 @@ async fn a_full_database_refuses_writes_and_restores_and_leaves_no_hole_behind()
     let deployer = Deployer::of(&written).await;
     deployer.maps(3, "second").await.unwrap();
     fill(&garbage, 8 << 20).await;
-    // Its verdict falls when there is no room for it any more.
-    Deployer::of(&judged).await.web("missing").await.unwrap();
+    // Its verdict falls when there is no room for it any more: it is the deadline's, for pods cannot report a failure then.
+    set(&judged, &[("deadline", &format!("{}s", DEADLINE.as_secs()))]).await;
+    let begin = Instant::now();
+    Deployer::of(&judged).await.web("never-ready").await.unwrap();
     reaches(&judged, 2, Phase::Progressing).await;
     let failed = Snapshot::take(&judged).await.unwrap();
 
     fill(&garbage, 0).await;
-    let full = Instant::now();
     for write in [
         &["patch", "configmap", "map-000", "--type=merge", "-p", r#"{"data":{"value":"third"}}"#][..],
         &["delete", "configmap", "map-001"],
@@ -60,8 +63,8 @@ async fn a_full_database_refuses_writes_and_restores_and_leaves_no_hole_behind()
             assert!(output.stderr.contains(words), "{words:?} is not in {}", output.stderr);
         }
     }
-    // Longer than the verdict takes; nodes are taken for dead when they are silent for 50 s.
-    sleep_until(full + Duration::from_secs(25)).await;
+    // Longer than the verdict takes.
+    sleep_until(begin + DEADLINE + Duration::from_secs(15)).await;
     assert_eq!(status(&judged).await.phase, Some(Phase::Progressing));
     assert_eq!(failed.differences(&Snapshot::take(&judged).await.unwrap(), &[]), []);
 

@@ -52,8 +52,10 @@ async fn thousands_of_records_of_a_healthy_release_are_collected() {
     let stage = stage().await;
     let home = stage.home("long-good").await.unwrap();
     healthy(&home, MAPS).await;
+    set(&home, &[("settle", "10m")]).await;
     let writes = writes();
     write(&home, writes).await;
+    set(&home, &[("settle", "2s")]).await;
     let end = ends_within(&home, 2, Phase::Healthy).await;
     assert_eq!(end.history[0].objects, MAPS as u64);
     let committed = Instant::now();

@@ -6,10 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use backout_model::{names, release::Phase};
 use futures::future::join;
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
-    core::v1::{ConfigMap, ResourceQuota},
-};
+use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, PostParams},
@@ -24,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     super::{PATIENCE, ends, goes_back, is_as_before, is_clean, is_collected, set, stage, status},
     deployer::{Deployer, healthy, map_name},
+    policy::{forget_policy, policy},
 };
 
 #[tokio::test]
@@ -36,7 +34,7 @@ async fn what_a_policy_or_a_quota_refuses_after_us_is_collected_and_undoes_nothi
     Deployer::of(&open).await.maps(2, "second").await.unwrap();
     let confirmed = names_of_records(&open).await;
     assert_eq!(confirmed.len(), 2);
-    for home in [&quiet, &open] {
+    for (home, records) in [(&quiet, 3), (&open, 3 + confirmed.len())] {
         // kube-root-ca.crt and the two.
         quota(home, 3).await;
         policy(home, "!has(object.data) || object.data.value != 'forbidden'").await;
@@ -53,10 +51,9 @@ async fn what_a_policy_or_a_quota_refuses_after_us_is_collected_and_undoes_nothi
             println!("{}", output.stderr);
             assert!(!output.status.success() && output.stderr.contains(told), "{write:?}: {output:?}");
         }
+        // The intents are in the log, and go when no server can make them come true any more.
+        assert_eq!(names_of_records(home).await.len(), records);
     }
-    // The intents are in the log, and go when no server can make them come true any more.
-    assert_eq!(names_of_records(&quiet).await.len(), 3);
-    assert_eq!(names_of_records(&open).await.len(), 3 + confirmed.len());
     let deadline = Instant::now() + Duration::from_secs(75);
     loop {
         let left = [names_of_records(&quiet).await, names_of_records(&open).await];
@@ -85,8 +82,8 @@ async fn a_restore_that_a_policy_refuses_is_told_tried_again_and_done_when_the_p
     let stage = stage().await;
     let home = stage.home("forbidden").await.unwrap();
     let before = healthy(&home, 5).await;
-    fails(&home, 5).await;
     policy(&home, FORBIDS_THE_RESTORE).await;
+    fails(&home, 5).await;
     stalls(&home, &map_name(0), "not allowed here").await;
     // All others are back: none has to wait for this one.
     for number in 1..5 {
@@ -111,8 +108,8 @@ async fn a_rollback_that_a_policy_holds_up_gives_way_to_the_next_good_release() 
     let stage = stage().await;
     let home = stage.home("superseded").await.unwrap();
     healthy(&home, 3).await;
-    fails(&home, 3).await;
     policy(&home, FORBIDS_THE_RESTORE).await;
+    fails(&home, 3).await;
     stalls(&home, &map_name(0), "not allowed here").await;
     let deployer = Deployer::of(&home).await;
     deployer.maps(3, "third").await.unwrap();
@@ -135,6 +132,8 @@ async fn a_restore_that_a_quota_refuses_is_told_tried_again_and_done_when_there_
     let before = healthy(&home, 3).await;
     // kube-root-ca.crt and the three.
     quota(&home, 4).await;
+    // There is no verdict before its place is taken.
+    set(&home, &[("settle", "10m")]).await;
     let deployer = Deployer::of(&home).await;
     deployer.web("missing").await.unwrap();
     deployer.delete_map(&map_name(1)).await.unwrap();
@@ -146,6 +145,7 @@ async fn a_restore_that_a_quota_refuses_is_told_tried_again_and_done_when_there_
     })
     .await
     .unwrap();
+    set(&home, &[("settle", "2s")]).await;
     stalls(&home, &map_name(1), "exceeded quota").await;
     others.delete("squatter", &DeleteParams::default()).await.unwrap();
     goes_back(&home, &before, &[&format!("ConfigMap/{}", map_name(1))]).await;
@@ -184,43 +184,6 @@ async fn pauses(home: &Home<'_>, map: &str) -> Vec<f64> {
     let tries = writes.only(|write| write.name == map && write.code >= 400);
     let at: Vec<Timestamp> = tries.0.iter().map(|write| write.at.parse().unwrap()).collect();
     at.windows(2).map(|two| two[1].duration_since(two[0]).as_secs_f64()).collect()
-}
-
-/// Allows only ConfigMaps for which this CEL expression holds in the namespace, from now on.
-async fn policy(home: &Home<'_>, expression: &str) {
-    let client = home.stage.cluster.client(User::Admin).await.unwrap();
-    let rules = json!([{ "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
-        "operations": ["CREATE", "UPDATE"] }]);
-    let policy: ValidatingAdmissionPolicy = serde_json::from_value(json!({
-        "metadata": { "name": home.name },
-        "spec": { "failurePolicy": "Fail", "matchConstraints": { "resourceRules": rules },
-            "validations": [{ "expression": expression, "message": "not allowed here" },
-                // To be seen by a dry run: whether the policy is known yet.
-                { "expression": "object.metadata.name != 'probe'", "message": "not allowed here" }] },
-    }))
-    .unwrap();
-    Api::all(client.clone()).create(&PostParams::default(), &policy).await.unwrap();
-    let binding: ValidatingAdmissionPolicyBinding = serde_json::from_value(json!({
-        "metadata": { "name": home.name },
-        "spec": { "policyName": home.name, "validationActions": ["Deny"], "matchResources": {
-            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": home.name } } } },
-    }))
-    .unwrap();
-    Api::all(client).create(&PostParams::default(), &binding).await.unwrap();
-    eventually("the policy is in force", PATIENCE, async || {
-        let output = home.admin(&["create", "configmap", "probe", "--dry-run=server"]).await?;
-        Ok(output.stderr.contains("not allowed here").then_some(()))
-    })
-    .await
-    .unwrap();
-}
-
-async fn forget_policy(home: &Home<'_>) {
-    let client = home.stage.cluster.client(User::Admin).await.unwrap();
-    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
-    bindings.delete(&home.name, &DeleteParams::default()).await.unwrap();
-    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client);
-    policies.delete(&home.name, &DeleteParams::default()).await.unwrap();
 }
 
 /// A namespace that opted in, with an administrator that is no deployer: its own service account.
