@@ -15,7 +15,7 @@ use backout_model::release::{Phase, ReleaseStatus};
 use system_tests::{
     Backout, BackoutOptions, Cluster, demo, eventually, oracle,
     proxy::Proxy,
-    stories::{Deployer, Home, Quiet, Snapshot, Stage, good_shop},
+    stories::{Deployer, Home, Quiet, Snapshot, Stage, Step, good_shop, manifest},
 };
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
@@ -81,6 +81,11 @@ async fn healthy<'a>(stage: &'a Stage<'a>, name: &str) -> Home<'a> {
     ends(&home, 1, Phase::Healthy).await;
     log_is_empty(&home).await;
     home
+}
+
+/// A bad version of the shop of which nothing but the deadline tells.
+fn never_ready_shop() -> Vec<Step> {
+    manifest("shop-v2.yaml", &[("missing:2", "never-ready:2")]).unwrap()
 }
 
 /// Waits for the end of a revision, which must be this one.

@@ -12,7 +12,9 @@ use system_tests::{
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::super::{PATIENCE, annotate, arena, comes_to, ends, healthy, log_is_empty, same, status};
+use super::super::{
+    PATIENCE, annotate, arena, comes_to, ends, healthy, log_is_empty, never_ready_shop, same, status,
+};
 
 /// Longer than a record without a Release is kept for one to come.
 const BLACKOUT: Duration = Duration::from_secs(140);
@@ -42,12 +44,7 @@ async fn what_the_watcher_does_not_hear_for_minutes_is_neither_undone_nor_forgot
     for home in [&scene.late, &scene.new, &scene.replaced] {
         log_is_empty(home).await;
     }
-    assert_eq!(
-        status(&scene.suspended).await.phase,
-        Some(Phase::Notified),
-        "{:#?}",
-        status(&scene.suspended).await
-    );
+    comes_to(&scene.suspended, 2, Phase::Notified).await;
     same(&scene.suspended, &told.suspended).await;
     assert_eq!(status(&scene.lost).await.phase, Some(Phase::Held));
     same(&scene.lost, &told.lost_state).await;
@@ -91,7 +88,8 @@ impl<'a> Scene<'a> {
         };
         let suspended = async {
             let home = healthy(stage, "suspended").await;
-            annotate(&home, &["namespace", &home.name], "backout.dev/deadline=12s").await;
+            // It passes in the blackout, and not before that.
+            annotate(&home, &["namespace", &home.name], "backout.dev/deadline=60s").await;
             home
         };
         let (late, new, suspended, replaced, lost) = tokio::join!(
@@ -101,7 +99,7 @@ impl<'a> Scene<'a> {
             held("replaced"),
             held("lost")
         );
-        deploy_bad(&suspended).await;
+        Deployer::new(&suspended).await.unwrap().go(&never_ready_shop()).await.unwrap();
         comes_to(&suspended, 2, Phase::Progressing).await;
         Self { late, new: new.unwrap(), suspended, replaced, lost }
     }

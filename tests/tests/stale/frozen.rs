@@ -9,9 +9,10 @@ use system_tests::{
 };
 use tokio::time::sleep;
 
-use super::super::{annotate, arena, comes_to, ends, healthy, log_is_empty, same};
+use super::super::{annotate, arena, comes_to, ends, healthy, log_is_empty, never_ready_shop, same};
 
-/// Longer than the deadline of a revision, and than a call of the watcher.
+/// Longer than the deadline of a revision, and than a call of the watcher. With what is deployed meanwhile it is less than
+/// the half minute that counts as unobserved: then the deadline would be put off.
 const FROZEN: Duration = Duration::from_secs(20);
 
 #[tokio::test]
@@ -23,14 +24,14 @@ async fn an_api_server_whose_caches_stand_still_makes_the_watcher_undo_nothing_t
     arena.proxy.redirect(&url).unwrap();
     let (late, fixed, recreated) =
         tokio::join!(healthy(&stage, "late"), healthy(&stage, "fixed"), healthy(&stage, "recreated"));
+    let before = Snapshot::take(&late).await.unwrap();
     for home in [&fixed, &recreated] {
-        annotate(home, &["namespace", &home.name], "backout.dev/deadline=10s").await;
-        Deployer::new(home).await.unwrap().go(&bad_shop().unwrap()).await.unwrap();
+        annotate(home, &["namespace", &home.name], "backout.dev/deadline=18s").await;
+        Deployer::new(home).await.unwrap().go(&never_ready_shop()).await.unwrap();
     }
     for home in [&fixed, &recreated] {
         comes_to(home, 2, Phase::Progressing).await;
     }
-    let before = Snapshot::take(&late).await.unwrap();
 
     pipe.freeze();
     Deployer::new(&late).await.unwrap().go(&bad_shop().unwrap()).await.unwrap();
