@@ -43,7 +43,11 @@ fn lines(release: &Release, now: Timestamp) -> Vec<String> {
 
 fn outcome(past: &Past) -> String {
     let outcome = past.outcome.as_str();
-    if past.undone { format!("{outcome}, undone later") } else { outcome.to_owned() }
+    match (past.undone, past.half_undone) {
+        (true, _) => format!("{outcome}, undone later"),
+        (_, true) => format!("{outcome}, half undone"),
+        _ => outcome.to_owned(),
+    }
 }
 
 fn row(past: &Past, home: &str, now: Timestamp) -> Vec<String> {

@@ -52,6 +52,7 @@ fn find(release: &Release, revision: Option<u64>) -> anyhow::Result<Past> {
             outcome: Phase::RollingBack,
             pack: None,
             undone: false,
+            half_undone: false,
             author: status.author.unwrap_or_default(),
             objects: 0,
             opened_at: status.opened_at,
@@ -149,6 +150,9 @@ fn next(past: &Past) -> &'static str {
     match past.outcome {
         Phase::RolledBack => "Next: mend the cause and deploy again; the state before this revision is back.",
         Phase::RollingBack => "Next: it is being rolled back; follow it with kubectl backout status -w.",
+        Phase::Held | Phase::Notified if past.half_undone => {
+            "Next: its rollback was stopped amid. kubectl backout rollback finishes it; or deploy again."
+        }
         Phase::Held | Phase::Notified => {
             "Next: it is left as it is. Mend it in place and kubectl backout resume, or kubectl backout rollback, or \
              deploy again."

@@ -248,7 +248,9 @@ impl<'a> Write<'a> {
 
     fn stance(&self, release: Option<&Release>) -> Stance {
         let fence = release.and_then(|release| release.status.as_ref()?.fence.as_ref());
-        fence::stance(fence, self.request, self.begins())
+        let old = self.old.as_ref().map(Sketch::image);
+        let prunes = fence::prunes(self.request, self.verb, self.name(), old);
+        fence::stance(fence, self.request, self.begins(), prunes)
     }
 
     fn begins(&self) -> bool {

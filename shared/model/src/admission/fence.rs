@@ -19,12 +19,14 @@ pub(super) enum Stance {
 }
 
 /// Other users, and other tools of the same user, pass: a fix by hand is welcome.
-pub(super) fn stance(fence: Option<&Fence>, request: &Request<'_>, begins: bool) -> Stance {
+pub(super) fn stance(fence: Option<&Fence>, request: &Request<'_>, begins: bool, prunes: bool) -> Stance {
     let Some(fence) = fence else { return Stance::Open };
     let same_client = request.user_info.username == fence.user && is_helm(request.field_manager());
     match (same_client, begins) {
         (false, _) => Stance::Open,
         (true, true) => Stance::Knock,
+        // An uninstall takes them away, too.
+        (true, false) if prunes && !fence.uninstalls => Stance::Open,
         (true, false) => Stance::Shut,
     }
 }
@@ -34,6 +36,13 @@ pub(super) fn stance(fence: Option<&Fence>, request: &Request<'_>, begins: bool)
 pub(super) fn begins(request: &Request<'_>, verb: Verb, name: &str, new: Option<Image<'_>>) -> bool {
     let marks_uninstall = || new.and_then(|new| new.label("status")) == Some("uninstalling");
     is_helm_secret(request, name) && (verb == Verb::Create || (verb == Verb::Update && marks_uninstall()))
+}
+
+/// Whether a client makes room in its history, as Helm does before it begins a transaction where there are as many versions
+/// as it keeps (`removeLeastRecent` of its storage): never of the one that is deployed.
+pub(super) fn prunes(request: &Request<'_>, verb: Verb, name: &str, old: Option<Image<'_>>) -> bool {
+    let status = old.and_then(|old| old.label("status"));
+    is_helm_secret(request, name) && verb == Verb::Delete && matches!(status, Some("superseded" | "failed"))
 }
 
 /// Whether the write is to one of Helm's own records, by which a client begins and ends its transactions.

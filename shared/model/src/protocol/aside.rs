@@ -8,7 +8,7 @@ use kube_core::Resource as _;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Effect, Observed, Wake, report,
+    Effect, Notice, Observed, Wake,
     step::{Step, TICK, signed},
 };
 use crate::{
@@ -37,7 +37,7 @@ impl Step<'_> {
         }
         let chosen = evidence::failing_pods(self.seen).into_iter().find(|pod| can_be_taken(pod));
         let Some(pod) = chosen else {
-            return self.notices.push(report::none_aside());
+            return self.notices.push(none_aside());
         };
         let text = |field| Image(pod).meta(field).unwrap_or_default().to_owned();
         let until = self.now.checked_add(signed(keep)).unwrap_or(jiff::Timestamp::MAX);
@@ -48,7 +48,7 @@ impl Step<'_> {
             uid: text("uid"),
             until: Time(until),
         };
-        self.notices.push(report::set_aside(&aside));
+        self.notices.push(set_aside(&aside));
         self.status.aside = Some(aside);
     }
 
@@ -59,7 +59,7 @@ impl Step<'_> {
         match standing(aside, self.seen) {
             Standing::Out | Standing::Gone => return false,
             _ if self.is_too_late_to_set_aside() => {
-                self.notices.push(report::not_set_aside(aside));
+                self.notices.push(not_set_aside(aside));
                 self.status.aside = None;
                 return false;
             }
@@ -94,6 +94,33 @@ impl Step<'_> {
         let decided = self.status.decided_at.as_ref().map(|at| self.now.duration_since(at.0));
         decided.is_none_or(|since| since >= PATIENCE)
     }
+}
+
+/// The Event on the Release about the pod that is kept.
+fn set_aside(aside: &Aside) -> Notice {
+    let Aside { namespace, pod, until, .. } = aside;
+    let message = format!(
+        "Pod {namespace}/{pod} is kept running until {}, out of its workload and its Services, for you to look into: \
+         kubectl debug -n {namespace} -it {pod}. Delete it when you are done",
+        until.0
+    );
+    Notice { about: None, warning: false, reason: "PodKept", message }
+}
+
+/// The Event on the Release where there is none to keep.
+fn none_aside() -> Notice {
+    let message =
+        "No failing pod could be kept: there is none that runs on a node and that its workload can replace";
+    Notice { about: None, warning: true, reason: "NoPodKept", message: message.to_owned() }
+}
+
+/// The Event on the Release where the chosen pod could not be taken out of its workload.
+fn not_set_aside(aside: &Aside) -> Notice {
+    let message = format!(
+        "Pod {}/{} is not kept: it could not be taken out of its workload in time",
+        aside.namespace, aside.pod
+    );
+    Notice { about: None, warning: true, reason: "NoPodKept", message }
 }
 
 /// Where the pod is that was chosen.

@@ -1,5 +1,7 @@
 //! Clients that mark the begin and the end of their own transaction, and may still wait while it is judged.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
 /// Where a client's own transaction stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transaction {
-    /// The client marks nothing: only quiet time tells that it has finished.
+    /// The client marks nothing, or has taken its marks away, as an uninstall does: only quiet time tells that it has finished.
     None,
     /// It is at work, or waits.
     Pending,
@@ -27,17 +29,36 @@ pub(super) fn transaction(tracks: &[Track], opened: Position) -> Transaction {
     newest(tracks, opened).map_or(Transaction::None, state)
 }
 
-/// The user of a client that waits, of whatever revision since the last healthy one its transaction is.
-pub(super) fn waiting(tracks: &[Track]) -> Option<&str> {
-    let newest =
-        newest(tracks, Position::default()).filter(|newest| state(newest) == Transaction::Pending)?;
-    newest.effective().next().map(|entry| entry.header.user.as_str())
+/// A client in the middle of its transaction, of whatever revision since the last healthy one that is.
+pub(super) struct Waiting<'a> {
+    pub(super) user: &'a str,
+    /// Whether it takes its release down.
+    pub(super) uninstalls: bool,
+    /// For how long nothing has been heard of it, as far as its own marks tell.
+    pub(super) silent_for: Duration,
 }
 
-fn newest(tracks: &[Track], opened: Position) -> Option<&Track> {
+/// The client that waits, if one does.
+pub(super) fn waiting(tracks: &[Track]) -> Option<Waiting<'_>> {
+    let newest = newest(tracks, Position::default()).filter(|it| state(it) == Transaction::Pending)?;
+    let last = newest.effective().last()?;
+    let uninstalls = matches!(&newest.live, Live::Present(secret) if status(secret) == "uninstalling");
+    Some(Waiting { user: &last.header.user, uninstalls, silent_for: last.age })
+}
+
+/// The user of the client whose transaction was last written of after `opened`, whatever has become of it.
+pub(super) fn user(tracks: &[Track], opened: Position) -> Option<&str> {
+    let marked = tracks.iter().filter(|track| marks(&track.object)).flat_map(Track::effective);
+    let last = marked.filter(|entry| entry.position > opened).max_by_key(|entry| entry.position)?;
+    Some(&last.header.user)
+}
+
+/// The mark of the newest transaction. Versions that are gone are of one that was taken down before.
+pub(super) fn newest(tracks: &[Track], opened: Position) -> Option<&Track> {
     tracks
         .iter()
-        .filter(|track| marks(&track.object) && track.effective().any(|entry| entry.position > opened))
+        .filter(|track| marks(&track.object) && track.live != Live::Absent)
+        .filter(|track| track.effective().any(|entry| entry.position > opened))
         .max_by_key(|track| version(&track.object))
 }
 
@@ -49,9 +70,7 @@ fn state(secret: &Track) -> Transaction {
             "failed" => Transaction::Failed,
             _ => Transaction::Pending,
         },
-        // Its history was purged: an uninstall, ended by quiet time.
-        Live::Absent => Transaction::None,
-        Live::Unreadable(_) => Transaction::Pending,
+        Live::Absent | Live::Unreadable(_) => Transaction::Pending,
     }
 }
 

@@ -25,7 +25,7 @@ impl Step<'_> {
     /// collected when of no more use.
     pub(super) fn keep_log(&mut self) {
         let phase = self.status.phase;
-        if phase.is_some_and(Phase::is_undecided) || phase == Some(Phase::RollingBack) {
+        if !matches!(phase, None | Some(Phase::Healthy | Phase::RolledBack)) {
             self.status.confirmed = self.confirmed();
         }
         let seen = self.seen;

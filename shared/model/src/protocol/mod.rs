@@ -21,6 +21,7 @@ mod client;
 mod clock;
 mod decision;
 mod evidence;
+mod fence;
 mod log;
 mod milestone;
 mod observed;

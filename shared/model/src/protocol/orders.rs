@@ -5,13 +5,15 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Effect, Notice, report,
+    Effect, Notice,
+    client::{self, Transaction},
+    report,
     step::{JUST_NOW, Step, is_young},
     undoing,
 };
 use crate::{
     health::reasons,
-    release::{Answer, Author, Failure, LONGEST_REQUEST, Order, Phase, Pick},
+    release::{Answer, Author, Failure, LONGEST_REQUEST, Order, Past, Phase, Pick},
     undo::chain::Standing,
 };
 
@@ -79,7 +81,12 @@ fn hold(step: &mut Step<'_>) -> Result<String, String> {
             seal(step);
             step.end(Phase::Held);
         }
-        Some(Phase::RollingBack) => undoing::stop(step),
+        Some(Phase::RollingBack) => {
+            undoing::stop(step);
+            if report::is_half_way(&step.status) {
+                return Ok(format!("the rollback is stopped: {}", report::half_way(&step.status)));
+            }
+        }
         _ => return Err(nothing("to hold", step)),
     }
     Ok(format!("revision {revision} is left as it is, whatever becomes of it"))
@@ -89,15 +96,16 @@ fn resume(step: &mut Step<'_>) -> Result<String, String> {
     if !matches!(step.status.phase, Some(Phase::Held | Phase::Notified)) {
         return Err(nothing("to resume", step));
     }
-    if let Some(to) = step.status.to {
-        let revision = step.status.revision;
-        return Err(format!(
-            "revision {revision} is on its way back to revision {to}: kubectl backout rollback finishes that"
-        ));
+    if report::is_half_way(&step.status) {
+        return Err(format!("the rollback was stopped: {}", report::half_way(&step.status)));
     }
+    // A client that is in the middle of it, or of which nothing was judged, is heard to its end.
+    let transaction = client::transaction(&step.seen.tracks, step.status.opened());
+    let is_open = step.status.failure.is_none() || transaction == Transaction::Pending;
     let status = &mut step.status;
     status.sealed_at = Some(Time(step.now));
     status.frozen_seconds = 0;
+    status.undecided_since = None;
     status.ready_since = None;
     status.unready_since = None;
     status.unrest = 0;
@@ -110,7 +118,11 @@ fn resume(step: &mut Step<'_>) -> Result<String, String> {
     status.evidence_missing = None;
     status.only.clear();
     status.unrestored.clear();
-    step.enter(Phase::Progressing);
+    if is_open {
+        step.status.sealed_at = None;
+        step.status.sealed_position = None;
+    }
+    step.enter(if is_open { Phase::Open } else { Phase::Progressing });
     step.wake = super::Wake::After(Duration::ZERO);
     Ok(format!("revision {} is judged again", step.status.revision))
 }
@@ -119,8 +131,15 @@ fn roll_back(step: &mut Step<'_>, only: Vec<Pick>, to: Option<u64>) -> Result<St
     if step.seen.policy.suspend {
         return Err("the release is suspended: set suspend to false first".to_owned());
     }
-    if let Some(to) = to.filter(|to| Some(*to) != step.status.healthy_revision) {
-        return go_back(step, to);
+    match (to, step.status.to) {
+        (Some(to), Some(under_way)) if to != under_way => {
+            return Err(format!(
+                "revision {} is on its way back to revision {under_way}: kubectl backout rollback finishes that first",
+                step.status.revision
+            ));
+        }
+        (Some(to), None) if Some(to) != step.status.healthy_revision => return go_back(step, to),
+        _ => {}
     }
     let revision = step.status.revision;
     let is_held = matches!(step.status.phase, Some(Phase::Held | Phase::Notified));
@@ -138,12 +157,33 @@ fn roll_back(step: &mut Step<'_>, only: Vec<Pick>, to: Option<u64>) -> Result<St
     });
     step.status.held = None;
     let message = match only.as_slice() {
-        [] => format!("revision {revision} is rolled back"),
+        [] => format!("revision {revision} is rolled back{}", with_others(step)),
         _ => format!("of revision {revision} {} go back, the rest is held", report::listed(&only)),
     };
     step.status.only = only;
     step.roll_back();
+    // With the evidence otherwise, which is there.
+    if step.status.evidence.is_some() || step.status.evidence_missing.is_some() {
+        step.choose_aside();
+    }
     Ok(message)
+}
+
+/// The revisions before it that were never healthy, and stand: the state that comes back is the one before them.
+fn with_others(step: &Step<'_>) -> String {
+    let status = &step.status;
+    let is_left = |past: &&Past| {
+        matches!(past.outcome, Phase::Held | Phase::Notified)
+            && past.revision < status.revision
+            && Some(past.revision) > status.healthy_revision
+    };
+    let mut others: Vec<_> = status.history.iter().filter(is_left).map(|past| past.revision).collect();
+    others.reverse();
+    match others.as_slice() {
+        [] => String::new(),
+        [one] => format!(", and with it revision {one}, which was not healthy"),
+        _ => format!(", and with it revisions {}, which were not healthy", report::listed(&others)),
+    }
 }
 
 /// Undoes revisions that were healthy: as a revision of its own.

@@ -2,11 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Notice, Observed};
+use super::{Notice, Observed, client};
 use crate::{
     health::{Judgement, Status, Verdict, Warning, reasons},
     object::ObjectRef,
-    release::{Aside, Failure, Past, Phase, ReleaseStatus, Standing, Subject, Unrestored, condition},
+    release::{Failure, Past, Phase, ReleaseStatus, Standing, Subject, Unrestored, condition},
     undo::chain::Entry,
 };
 
@@ -31,7 +31,7 @@ fn client_failure(
     reason: &str,
     mut message: String,
 ) -> Failure {
-    let secret = seen.tracks.iter().rev().find(|track| track.object.kind == "Secret");
+    let secret = client::newest(&seen.tracks, seen.status.opened());
     if let Some(Verdict::Waiting { object, message: why }) = judgement.map(|judgement| &judgement.verdict) {
         message = format!("{message} ({object}: {why})");
     }
@@ -73,8 +73,8 @@ pub(super) fn ended(status: &ReleaseStatus) -> Notice {
             format!("Revision {revision} was rolled back: {objects}. Cause: {cause}")
         }
         (_, Some(held)) => format!("Revision {revision} failed: {cause}. {}", not_rolled_back(held)),
-        _ if status.to.is_some() => {
-            format!("Revision {revision} was stopped, as was asked: {}", half_way(status))
+        _ if is_half_way(status) => {
+            format!("The rollback of revision {revision} was stopped, as was asked: {}", half_way(status))
         }
         _ if status.failure.is_none() => format!("Revision {revision} is held, as was asked: {objects}"),
         _ if !status.only.is_empty() => {
@@ -123,33 +123,6 @@ pub(super) fn subjects(objects: &[ObjectRef]) -> Vec<Subject> {
 
 fn not_rolled_back(held: &Unrestored) -> String {
     format!("Not rolled back, {}: {}", name(&held.object), held.reason)
-}
-
-/// The Event on the Release about the pod that is kept.
-pub(super) fn set_aside(aside: &Aside) -> Notice {
-    let Aside { namespace, pod, until, .. } = aside;
-    let message = format!(
-        "Pod {namespace}/{pod} is kept running until {}, out of its workload and its Services, for you to look into: \
-         kubectl debug -n {namespace} -it {pod}. Delete it when you are done",
-        until.0
-    );
-    Notice { about: None, warning: false, reason: "PodKept", message }
-}
-
-/// The Event on the Release where there is none to keep.
-pub(super) fn none_aside() -> Notice {
-    let message =
-        "No failing pod could be kept: there is none that runs on a node and that its workload can replace";
-    Notice { about: None, warning: true, reason: "NoPodKept", message: message.to_owned() }
-}
-
-/// The Event on the Release where the chosen pod could not be taken out of its workload.
-pub(super) fn not_set_aside(aside: &Aside) -> Notice {
-    let message = format!(
-        "Pod {}/{} is not kept: it could not be taken out of its workload in time",
-        aside.namespace, aside.pod
-    );
-    Notice { about: None, warning: true, reason: "NoPodKept", message }
 }
 
 /// The Event on an object whose fields somebody else had changed too.
@@ -313,7 +286,7 @@ fn message(
         (Phase::RolledBack, _) => rolled_back(status, &cause),
         (Phase::Held, _) => match &status.held {
             Some(held) => format!("{}. It failed: {cause}", not_rolled_back(held)),
-            None if status.to.is_some() => format!("Stopped, as was asked: {}", half_way(status)),
+            None if is_half_way(status) => format!("Stopped, as was asked: {}", half_way(status)),
             None if status.failure.is_none() => {
                 format!("Held, as was asked: nothing is touched. {NEXT_OF_HELD}")
             }
@@ -323,6 +296,9 @@ fn message(
             ),
             None => format!("Failed, and held for you to look at: {cause}. {NEXT_OF_HELD}"),
         },
+        (Phase::Notified, _) if is_half_way(status) => {
+            format!("Stopped, for the release is suspended: {}", half_way(status))
+        }
         (Phase::Notified, _) => format!("Failed, and left as it is: {cause}"),
     }
 }
@@ -358,12 +334,27 @@ fn duration(past: &Past) -> Option<i64> {
     Some(SignedDuration::as_secs(&to.duration_since(from)))
 }
 
-/// Where the way back to an older revision came to a halt.
-fn half_way(status: &ReleaseStatus) -> String {
-    let to = status.to.unwrap_or_default();
-    format!(
-        "not all is back in the state of revision {to}. To go on: kubectl backout rollback, or a new deploy"
-    )
+/// Whether a rollback came to a halt when it had put something back.
+pub(super) fn is_half_way(status: &ReleaseStatus) -> bool {
+    status.half_undone || status.to.is_some()
+}
+
+/// Where a rollback came to a halt.
+pub(super) fn half_way(status: &ReleaseStatus) -> String {
+    let what = match status.to {
+        Some(to) => format!("not all is back in the state of revision {to}"),
+        None => format!("of revision {} some is undone, and some is not", status.revision),
+    };
+    format!("{what}. To go on: kubectl backout rollback, or a new deploy")
+}
+
+/// The Event on the Release where the next revision takes the place of a way back.
+pub(super) fn way_back_left(to: u64) -> Notice {
+    let message = format!(
+        "A deploy has begun when not all was back in the state of revision {to}: it begins from there. There is no way \
+         back any more to the revisions after that one, whose states are nowhere as a whole"
+    );
+    Notice { about: None, warning: true, reason: "WayBackLeft", message }
 }
 
 /// What to do with a held revision.

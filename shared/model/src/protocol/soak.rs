@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
+    client,
     observed::Watched,
     report,
     step::{Step, signed},
@@ -82,11 +83,23 @@ impl Step<'_> {
             standing == Standing::Pending && entry.position <= self.seen.cut()
         };
         let soaked = Watched::at_most(self.now.duration_since(since), self.seen.watched.ready);
-        if soaked >= signed(self.seen.policy.soak) && !self.seen.log().any(is_open) {
+        if soaked >= signed(self.seen.policy.soak)
+            && !self.seen.log().any(is_open)
+            && !self.is_client_at_work()
+        {
             self.commit();
         } else if self.status.phase != Some(Phase::Soaking) {
             self.enter(Phase::Soaking);
         }
+    }
+}
+
+impl Step<'_> {
+    /// Whether a client is in the middle of what would be committed: its transaction is of an earlier revision, which was
+    /// held.
+    fn is_client_at_work(&self) -> bool {
+        let waiting = client::waiting(&self.seen.tracks);
+        waiting.is_some_and(|client| client.silent_for < self.seen.policy.deadline)
     }
 }
 

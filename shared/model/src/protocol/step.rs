@@ -11,10 +11,10 @@ use super::{
     orders, report, restored, undoing,
 };
 use crate::{
-    health::{Judgement, Verdict},
+    health::{self, Judgement, Verdict},
     identity::is_helm,
     object::Position,
-    release::{Action, Attempt, Author, Failure, Fence, Past, Phase, ReleaseStatus, Unrestored},
+    release::{Action, Attempt, Author, Failure, Past, Phase, ReleaseStatus, Unrestored},
     rollback::Track,
     undo::{
         Header,
@@ -104,18 +104,13 @@ impl<'a> Step<'a> {
     /// begins with it.
     fn held_until(&self, boundary: Position) -> Option<Position> {
         let is_held = self.status.phase == Some(Phase::Held) && self.status.failure.is_none();
-        if !is_held || client::transaction(&self.seen.tracks, self.status.opened()) == Transaction::None {
-            return None;
-        }
-        let author = self.status.author.as_ref();
-        let is_authors = |Header { user, tool, .. }: &Header| {
-            author.is_some_and(|author| author.user == *user && (author.tool == *tool || is_helm(tool)))
-        };
+        let user = client::user(&self.seen.tracks, self.status.opened()).filter(|_| is_held)?;
         let effective = |(_, entry, standing): &(&Track, &Entry, Standing)| {
             entry.position > boundary && standing.took_effect()
         };
         let goes_on = |(track, entry, _): (&Track, &Entry, _)| {
-            !entry.header.begins && (client::marks(&track.object) || is_authors(&entry.header))
+            let Header { begins, user: by, tool, .. } = &entry.header;
+            !begins && (client::marks(&track.object) || (by == user && is_helm(tool)))
         };
         let last = self.seen.log().filter(effective).map(|(_, entry, _)| entry.position).max();
         last.filter(|_| self.seen.log().filter(effective).all(goes_on))
@@ -151,7 +146,8 @@ impl<'a> Step<'a> {
 
     /// A new revision of this author.
     pub(super) fn begin_as(&mut self, boundary: Position, author: Author) {
-        let past = &self.seen.status;
+        self.leave_way_back();
+        let past = &self.status;
         self.status = ReleaseStatus {
             phase: Some(Phase::Open),
             revision: past.revision + 1,
@@ -162,28 +158,21 @@ impl<'a> Step<'a> {
             opened_at: Some(Time(self.now)),
             opened_position: Some(boundary.to_string()),
             attempt: Some(self.seen.attempt()),
-            fence: self.status.fence.clone(),
-            answer: self.status.answer.clone(),
-            aside: self.status.aside.clone(),
+            fence: past.fence.clone(),
+            answer: past.answer.clone(),
+            aside: past.aside.clone(),
             conditions: past.conditions.clone(),
             history: past.history.clone(),
             ..ReleaseStatus::default()
         };
     }
 
-    /// The client that a fence was put up against begins anew.
-    fn lower_fence(&mut self, boundary: Position) {
-        let begins = |(entry, standing): (&Entry, _)| entry.header.begins && standing != Standing::Aborted;
-        if self.status.fence.is_some() && self.seen.after(boundary).any(begins) {
-            self.status.fence = None;
-        }
-    }
-
-    /// One that the webhook let pass, for the fence was not up yet, is under way already. Others wait for the rollback.
-    fn lower_fence_for_who_has_begun(&mut self) {
-        let sealed = self.status.sealed().unwrap_or_default();
-        if self.status.fence.is_some() && self.seen.effective_after(sealed).any(|entry| entry.header.begins) {
-            self.status.fence = None;
+    /// The next revision begins in the midst of a way back: the states of those that it came from are nowhere.
+    fn leave_way_back(&mut self) {
+        let Some(to) = self.status.to else { return };
+        self.notices.push(report::way_back_left(to));
+        for past in self.status.history.iter_mut().filter(|past| past.revision > to) {
+            past.half_undone |= past.outcome == Phase::Healthy && !past.undone;
         }
     }
 
@@ -197,16 +186,13 @@ impl<'a> Step<'a> {
         let quiet = self.seen.quiet >= self.seen.policy.settle;
         let transaction = client::transaction(&self.seen.tracks, self.status.opened());
         let failed = matches!(verdict, Verdict::Failed(_));
-        let undecided = matches!(verdict, Verdict::Undecided { .. });
         let seal = !pending
             && match transaction {
                 Transaction::None => quiet,
                 Transaction::Ended => true,
                 // What made it fail may have been looked at just before.
                 Transaction::Failed => failed || self.seen.quiet >= TICK,
-                Transaction::Pending => {
-                    (quiet && failed) || (!undecided && self.seen.quiet >= self.seen.policy.deadline)
-                }
+                Transaction::Pending => (quiet && failed) || self.is_client_gone(&verdict),
             };
         if !seal {
             return;
@@ -229,10 +215,23 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// Whether a client has been silent for longer than what it may wait for takes.
+    fn is_client_gone(&self, verdict: &Verdict) -> bool {
+        let (quiet, deadline) = (self.seen.quiet, self.seen.policy.deadline);
+        let is_late = |judgement| health::deadline_failure(judgement, deadline, quiet).is_some();
+        quiet >= deadline
+            && match verdict {
+                Verdict::Undecided { .. } => false,
+                Verdict::Waiting { .. } => self.judgement.as_ref().is_some_and(is_late),
+                Verdict::Ready | Verdict::Failed(_) => true,
+            }
+    }
+
     /// The revision is sealed and its objects are watched.
     fn judged(&mut self) {
         self.wake = Wake::After(TICK);
         let sealed = self.status.sealed().unwrap_or_default();
+        self.lower_fence(sealed);
         if self.seen.effective_after(sealed).next().is_some() {
             self.status.sealed_position = None;
             self.status.sealed_at = None;
@@ -285,18 +284,13 @@ impl<'a> Step<'a> {
     }
 
     pub(super) fn roll_back(&mut self) {
-        if let Some(user) = client::waiting(&self.seen.tracks) {
-            self.status.fence = Some(Fence {
-                revision: self.status.revision,
-                user: user.to_owned(),
-                message: report::fence(&self.status),
-            });
-        }
+        self.raise_fence();
         self.enter(Phase::RollingBack);
     }
 
     pub(super) fn enter(&mut self, phase: Phase) {
         if phase == Phase::RollingBack {
+            self.status.half_undone = false;
             self.status.decided_at = Some(Time(self.now));
             self.wake = Wake::After(Duration::ZERO);
         }
@@ -329,6 +323,7 @@ impl<'a> Step<'a> {
             revision: self.status.revision,
             outcome: phase,
             undone: false,
+            half_undone: phase != Phase::RolledBack && report::is_half_way(&self.status),
             pack: match &self.seen.pack {
                 Pack::Kept(name) if phase == Phase::Healthy => Some(name.clone()),
                 _ => None,

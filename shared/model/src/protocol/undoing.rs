@@ -6,9 +6,10 @@ use jiff::SignedDuration;
 
 use super::{Effect, Observed, Wake, observed::Refusal, step::Step};
 use crate::{
+    names::RecordName,
     object::ObjectRef,
     release::{Phase, Subject, Unrestored},
-    rollback::{Plan, Restore, Track, Write, plan},
+    rollback::{Plan, Restore, Span, Track, Write, plan},
 };
 
 /// How soon the next wave follows: at once, for each is planned from a fresh look.
@@ -21,6 +22,10 @@ const GIVES_WAY: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) fn rolling_back(step: &mut Step<'_>) {
     let seen = step.seen;
+    if step.takes_in_what_slipped_by() {
+        step.wake = Wake::After(Duration::ZERO);
+        return;
+    }
     let mut plan = planned(step);
     give_up_owners(&mut plan, &seen.ignored);
     if let Some(why) = &seen.blind {
@@ -41,6 +46,10 @@ pub(super) fn rolling_back(step: &mut Step<'_>) {
     }
     if let Some(hold) = &plan.hold {
         step.status.held = Some(hold.clone());
+        if plan.undone.is_empty() {
+            // Who waits for it may end.
+            step.status.fence = None;
+        }
         return halt(step, &plan, Phase::Held);
     }
     if plan.writes.is_empty() && plan.waiting.is_empty() {
@@ -51,6 +60,9 @@ pub(super) fn rolling_back(step: &mut Step<'_>) {
         |restore| refusal(restore).is_some_and(|refusal| refusal.pause.is_zero()),
     );
     let gets_on = wave.iter().any(|restore| refusal(restore).is_none());
+    if !gets_on && rolls_for(step) >= GIVES_WAY {
+        step.lower_fence(seen.cut());
+    }
     if !gets_on && gives_way(step) {
         let held_up = step.held_up.clone();
         return end(step, &plan, held_up.as_ref());
@@ -64,7 +76,8 @@ fn planned(step: &Step<'_>) -> Plan {
     let Observed { tracks, proofs, schemas, pods, options, .. } = step.seen;
     let only = &step.status.only;
     let is_asked = |track: &&Track| only.is_empty() || only.iter().any(|pick| pick.names(&track.object));
-    plan(tracks.iter().filter(is_asked), step.seen.cut(), proofs, schemas, pods, *options)
+    let span = Span { healthy: step.seen.status.healthy(), cut: step.seen.cut() };
+    plan(tracks.iter().filter(is_asked), span, proofs, schemas, pods, *options)
 }
 
 /// The rollback is stopped by hand.
@@ -103,6 +116,13 @@ fn end(step: &mut Step<'_>, plan: &Plan, left_over: Option<&Unrestored>) {
 /// The rollback comes to a halt. What it has put back is the revision's no more.
 fn halt(step: &mut Step<'_>, plan: &Plan, phase: Phase) {
     let undone = plan.undone.iter().map(ToString::to_string);
+    let took_effect = |name: &RecordName| {
+        step.seen.tracks.iter().flat_map(Track::effective).any(|entry| entry.name == *name)
+    };
+    // Whose the fields are is given back when the object is.
+    let is_back = |restore: &Restore| matches!(restore.write, Write::Own { .. });
+    let is_begun = plan.undone.iter().any(took_effect) || plan.writes.iter().any(is_back);
+    step.status.half_undone = step.status.only.is_empty() && is_begun;
     step.status.undone.extend(undone);
     step.end(phase);
 }

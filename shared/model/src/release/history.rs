@@ -20,6 +20,9 @@ pub struct Past {
     /// It was healthy, and was undone later, by hand.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undone: bool,
+    /// A rollback of it, or the way back to one before it, came to a halt: some of it is undone, and some is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub half_undone: bool,
     /// Whose it was.
     pub author: Author,
     /// How many objects it wrote.
@@ -70,7 +73,7 @@ impl ReleaseStatus {
     pub fn way_back(&self, to: u64) -> Option<Vec<&str>> {
         let healthy = || self.history.iter().filter(|past| past.outcome == Phase::Healthy && !past.undone);
         let now = self.healthy_revision.filter(|now| to < *now)?;
-        healthy().find(|past| past.revision == to)?;
+        healthy().find(|past| past.revision == to && !past.half_undone)?;
         healthy()
             .filter(|past| past.revision > to && past.revision <= now)
             .map(|past| past.pack.as_deref())

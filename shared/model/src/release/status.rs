@@ -39,6 +39,9 @@ pub struct ReleaseStatus {
     /// more, while the log still holds what was left over.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undone: Vec<String>,
+    /// Whether a rollback of the current revision came to a halt when it had put something back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub half_undone: bool,
     /// Whether the current revision is a first install or an upgrade.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
@@ -326,6 +329,9 @@ pub struct Fence {
     pub revision: u64,
     /// The client's user; others are not refused.
     pub user: String,
+    /// Whether what was aborted takes the client's release down.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub uninstalls: bool,
     /// What the client is told.
     pub message: String,
 }

@@ -133,6 +133,13 @@ impl<'a> Changes<'a> {
         self.records.iter().any(|entry| entry.header.uid.is_some() && entry.header.uid.as_deref() == uid)
     }
 
+    /// Whether the object, of whatever uid, is the one that the last record, of a revision that was healthy, left: a
+    /// rollback since has made it again.
+    pub(super) fn is_made_again(&self, pointer: Option<&RecordName>, healthy: Position) -> bool {
+        let last = self.records.iter().rev().find(|entry| entry.header.operation.leaves_pointer());
+        last.is_some_and(|last| last.position <= healthy && Some(&last.name) == pointer)
+    }
+
     /// Whether the object had its state before the revision again when it was written next.
     pub(super) fn was_restored_before(&self, next: &Entry) -> bool {
         let creates = next.header.operation == Operation::Create;

@@ -10,7 +10,7 @@ mod stuck;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use allocation::without_taken;
-pub use plan::{Options, Plan, Proof, Restore, Write, plan};
+pub use plan::{Options, Plan, Proof, Restore, Span, Write, plan};
 
 use self::changes::Changes;
 use crate::{

@@ -8,7 +8,7 @@ use super::{Options, Proof, Write, changes::Changes};
 use crate::{
     health::Live,
     names::{self, RecordName},
-    object::{Image, ObjectRef, same_content},
+    object::{Image, ObjectRef, Position, same_content},
     undo::{Operation, Record, chain, merge, ownership, schema::Schema},
 };
 
@@ -30,6 +30,7 @@ pub(super) enum Next {
 
 pub(super) fn next(
     changes: &Changes<'_>,
+    healthy: Position,
     proofs: &BTreeMap<RecordName, Proof>,
     schema: Schema<'_>,
     options: Options,
@@ -50,7 +51,12 @@ pub(super) fn next(
     }
     if first.header.operation == Operation::Create {
         return match live {
-            Some(object) if is_created(changes, object) => take_down(changes.object, object, false),
+            Some(object)
+                if is_created(changes, object)
+                    || changes.is_made_again(Image(object).undo().as_ref(), healthy) =>
+            {
+                take_down(changes.object, object, false)
+            }
             Some(object) if chain::is_made(first, object) => {
                 if changes.is_certain(first) {
                     take_down(changes.object, object, false)
@@ -72,6 +78,9 @@ pub(super) fn next(
     let records: Vec<_> = images.iter().map(AsRef::as_ref).collect();
     match live {
         Some(object) if Image(object).uid() == first.header.uid.as_deref() => {
+            put_back(changes, object, &records, schema)
+        }
+        Some(object) if changes.is_made_again(Image(object).undo().as_ref(), healthy) => {
             put_back(changes, object, &records, schema)
         }
         Some(object) if is_created(changes, object) => take_down(changes.object, object, true),

@@ -104,11 +104,20 @@ pub struct Plan {
     pub hold: Option<Unrestored>,
 }
 
-/// Plans the rollback of what lies in `tracks` up to `cut`; `proofs` holds the images of the records that it rests on,
+/// What is undone, as positions in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Records up to this one are of revisions that were healthy: they are undone only on the way back to an older one.
+    pub healthy: Position,
+    /// Records after this one are left alone.
+    pub cut: Position,
+}
+
+/// Plans the rollback of what lies in `tracks` up to the cut; `proofs` holds the images of the records that it rests on,
 /// `schemas` tells which of their lists are merged by key, `pods` are those of the namespaces concerned.
 pub fn plan<'a>(
     tracks: impl IntoIterator<Item = &'a Track>,
-    cut: Position,
+    span: Span,
     proofs: &BTreeMap<RecordName, Proof>,
     schemas: &Schemas,
     pods: &[Value],
@@ -117,7 +126,7 @@ pub fn plan<'a>(
     let mut plan = Plan::default();
     let mut unproven = Vec::new();
     for track in tracks {
-        let changes = Changes::of(track, cut, proofs);
+        let changes = Changes::of(track, span.cut, proofs);
         let listed = |reason| Unrestored { object: (&track.object).into(), reason };
         match doubt(&changes, proofs, schemas, options) {
             Some(Doubt::Lasting(reason)) => {
@@ -133,7 +142,7 @@ pub fn plan<'a>(
         plan.unrestored.extend(changes.refuted.iter().map(|(entry, why)| {
             listed(format!("the undo record {} is not believed and was left out: {why}", entry.name))
         }));
-        match object::next(&changes, proofs, schemas.of(&track.object), options) {
+        match object::next(&changes, span.healthy, proofs, schemas.of(&track.object), options) {
             object::Next::Done if changes.uncertain => {
                 plan.waiting.push(listed("a write of it may still take effect".to_owned()));
             }

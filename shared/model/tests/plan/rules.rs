@@ -171,7 +171,7 @@ fn a_state_before_that_is_in_doubt_holds_everything() {
     ] {
         let plan = plan(
             &[good().track, story.track],
-            CUT,
+            SPAN,
             &story.proofs,
             &Schemas::default(),
             &[],
@@ -200,7 +200,7 @@ fn nothing_is_touched_before_every_state_is_known() {
         (updated(), overloaded, "overloaded"),
     ] {
         let tracks = [good.track.clone(), story.track];
-        let plan = plan(&tracks, CUT, &story.proofs, &schemas, &[], Options::default());
+        let plan = plan(&tracks, SPAN, &story.proofs, &schemas, &[], Options::default());
         assert_eq!((plan.writes.len(), plan.waiting.len(), plan.hold), (0, 1, None));
         assert!(plan.waiting[0].reason.contains(why));
     }

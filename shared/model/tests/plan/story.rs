@@ -6,7 +6,7 @@ use backout_model::{
     health::Live,
     names::{self, RecordName, ReleaseKey, ReleaseName},
     object::{Image, ObjectKey, ObjectRef, Position},
-    rollback::{Options, Plan, Proof, Restore, Track, Write, plan},
+    rollback::{Options, Plan, Proof, Restore, Span, Track, Write, plan},
     undo::{
         Body, Header, Operation, Record, Replicas,
         chain::{Chain, Entry, Standing},
@@ -16,6 +16,7 @@ use backout_model::{
 use serde_json::{Value, json};
 
 pub(crate) const CUT: Position = Position(100);
+pub(crate) const SPAN: Span = Span { healthy: Position(0), cut: CUT };
 
 /// One object, what the release did to it, and what there is now.
 pub(crate) struct Story {
@@ -144,7 +145,7 @@ impl Story {
     }
 
     pub(crate) fn plan_with(&self, pods: &[Value], options: Options) -> Plan {
-        plan(std::slice::from_ref(&self.track), CUT, &self.proofs, &Schemas::default(), pods, options)
+        plan(std::slice::from_ref(&self.track), SPAN, &self.proofs, &Schemas::default(), pods, options)
     }
 
     pub(crate) fn plan(&self) -> Plan {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{FOREVER, World, data, failed_job, healthy};
+use super::world::{FOREVER, World, ask, data, failed_job, healthy};
 use backout_model::release::Phase;
 use serde_json::{Value, json};
 
@@ -39,11 +39,6 @@ fn revisions() -> (World, BTreeMap<u64, State>) {
     world.phases.clear();
     world.written.clear();
     (world, states)
-}
-
-fn ask(world: &mut World, request: &'static str) {
-    world.request = Some(request);
-    world.run(200, || FOREVER);
 }
 
 #[test]
@@ -184,7 +179,11 @@ fn one_that_was_stopped_is_no_deploy_to_be_judged() {
     let answer = world.status.answer.as_ref().unwrap();
     assert_eq!(
         (answer.refused, answer.message.as_str()),
-        (true, "revision 6 is on its way back to revision 1: kubectl backout rollback finishes that")
+        (
+            true,
+            "the rollback was stopped: not all is back in the state of revision 1. To go on: kubectl backout rollback, \
+             or a new deploy"
+        )
     );
     assert_eq!((world.status.phase, world.state()), (Some(Held), state));
 }

@@ -3,19 +3,9 @@
 use backout_model::release::Phase;
 use serde_json::json;
 
-use super::world::{FOREVER, World, data, failed_job, helm};
+use super::world::{FOREVER, data, failed_job, helm, installed};
 
-use Phase::{Healthy, Held, Open, Progressing, RolledBack, RollingBack};
-
-/// The first version of a client is healthy.
-fn installed() -> World {
-    let mut world = World::new();
-    world.by.1 = "helm";
-    helm(&mut world, 1, "deployed");
-    world.deploy("ConfigMap", "a", data("one"));
-    world.run(120, || FOREVER);
-    world
-}
+use Phase::{Healthy, Held, Open, RolledBack, RollingBack, Soaking};
 
 #[test]
 fn a_client_that_waits_for_a_failed_revision_is_fenced_until_its_next_transaction() {
@@ -55,7 +45,7 @@ fn a_client_that_waits_for_what_is_judged_again_may_finish() {
     });
     world.request = Some("resume");
     world.look(FOREVER);
-    assert_eq!((world.status.phase, &world.status.fence), (Some(Progressing), &None));
+    assert_eq!((world.status.phase, &world.status.fence), (Some(Open), &None));
     helm(&mut world, 2, "deployed");
     world.run(120, || FOREVER);
     assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 2));
@@ -117,6 +107,11 @@ fn a_fix_by_hand_of_what_is_held_while_its_client_waits_is_the_next_revision() {
     world.look(FOREVER);
     world.by = ("bob", "kubectl-edit");
     world.deploy("ConfigMap", "a", data("mended"));
+    world.run(120, || FOREVER);
+    // Not while the client is in the middle of what would be committed.
+    assert_eq!((world.status.phase, world.status.revision), (Some(Soaking), 3));
+    world.by = ("alice", "helm");
+    helm(&mut world, 2, "deployed");
     world.run(120, || FOREVER);
     assert_eq!((world.status.phase, world.status.revision), (Some(Healthy), 3));
 }

@@ -18,8 +18,12 @@ fn secret(status: &str) -> Value {
 }
 
 fn fenced() -> Release {
-    let fence =
-        Fence { revision: 2, user: "alice".to_owned(), message: "revision 2 was rolled back".to_owned() };
+    let fence = Fence {
+        revision: 2,
+        user: "alice".to_owned(),
+        message: "revision 2 was rolled back".to_owned(),
+        ..Fence::default()
+    };
     release(ReleaseStatus {
         fence: Some(fence),
         revision: 2,

@@ -77,3 +77,38 @@ pub(crate) fn reference(kind: &str, name: &str) -> ObjectRef {
         kind: kind.into(),
     }
 }
+
+/// The first version of a client is healthy.
+pub(crate) fn installed() -> World {
+    let mut world = World::new();
+    world.by.1 = "helm";
+    helm(&mut world, 1, "deployed");
+    world.deploy("ConfigMap", "a", data("one"));
+    world.run(120, || FOREVER);
+    assert_eq!(world.status.phase, Some(Phase::Healthy));
+    world
+}
+
+pub(crate) fn ask(world: &mut World, request: &'static str) {
+    world.request = Some(request);
+    world.run(200, || FOREVER);
+}
+
+/// What Helm would list: its versions with their states.
+pub(crate) fn history(world: &World) -> BTreeMap<String, String> {
+    let secrets = world.objects.iter().filter(|(key, _)| key.resource == "secrets");
+    secrets
+        .map(|(key, object)| {
+            let status = object["metadata"]["labels"]["status"].as_str().unwrap_or_default();
+            (key.name.rsplit('.').next().unwrap().to_owned(), status.to_owned())
+        })
+        .collect()
+}
+
+pub(crate) fn listed(versions: &[(&str, &str)]) -> BTreeMap<String, String> {
+    versions.iter().map(|(version, status)| ((*version).to_owned(), (*status).to_owned())).collect()
+}
+
+pub(crate) fn texts(world: &World) -> BTreeMap<String, Value> {
+    world.state().into_iter().map(|(key, object)| (key, object["data"].clone())).collect()
+}
