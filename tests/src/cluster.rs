@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 pub(crate) use control_plane::is_usable;
 pub use ports::free_port;
 pub use users::User;
-pub(crate) use users::{client_from, grant};
+pub(crate) use users::{client_from, grant, wait_allowed};
 pub(crate) use workdir::WorkDir;
 
 use crate::{

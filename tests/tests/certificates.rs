@@ -21,8 +21,8 @@ use std::time::Duration;
 use system_tests::{Backout, BackoutOptions, Cluster, backout, mount::Mount};
 use tokio::sync::OnceCell;
 
-/// Longer than anything lasts here.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// Longer than anything lasts here: a succession whose watcher dies at each step waits twice for the replicas.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A cluster with Backout in it, whose watcher has made the webhook's certificate from nothing.
 async fn ground() -> (&'static Cluster, &'static Backout) {

@@ -145,28 +145,31 @@ pub(crate) async fn grant(client: &Client, person: &str, cluster_role: &str, ns:
     let created = bindings.create(&PostParams::default(), &binding).await;
     created.with_context(|| format!("cannot grant {cluster_role} in {ns} to {person}"))?;
     if ["admin", "edit", "view"].contains(&cluster_role) {
-        wait_granted(client, person, ns).await?;
+        let attributes = ResourceAttributes {
+            namespace: Some(ns.to_owned()),
+            verb: Some("get".to_owned()),
+            resource: Some("pods".to_owned()),
+            ..ResourceAttributes::default()
+        };
+        wait_allowed(client, person, &attributes).await?;
     }
     Ok(())
 }
 
 /// The API server's authorizer learns of a grant a moment after it was made.
-async fn wait_granted(client: &Client, person: &str, ns: &str) -> Result<()> {
+pub(crate) async fn wait_allowed(client: &Client, user: &str, what: &ResourceAttributes) -> Result<()> {
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
-            user: Some(person.to_owned()),
-            resource_attributes: Some(ResourceAttributes {
-                namespace: Some(ns.to_owned()),
-                verb: Some("get".to_owned()),
-                resource: Some("pods".to_owned()),
-                ..ResourceAttributes::default()
-            }),
+            user: Some(user.to_owned()),
+            resource_attributes: Some(what.clone()),
             ..SubjectAccessReviewSpec::default()
         },
         ..SubjectAccessReview::default()
     };
-    eventually(format!("{person} may work in {ns}"), Duration::from_secs(30), async || {
+    let (verb, resource) = (what.verb.as_deref(), what.resource.as_deref());
+    let told = format!("{user} may {} {}", verb.unwrap_or_default(), resource.unwrap_or_default());
+    eventually(told, Duration::from_secs(30), async || {
         let answer = reviews.create(&PostParams::default(), &review).await?;
         Ok(answer.status.filter(|status| status.allowed).map(drop))
     })

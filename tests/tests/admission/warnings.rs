@@ -12,8 +12,8 @@ use super::super::{ALICE, kubectl};
 #[tokio::test]
 async fn the_first_write_of_a_revision_is_warned_and_the_others_are_not() {
     let (cluster, _) = Backout::shared().unwrap();
-    let quick = [("backout.dev/settle", "2s"), ("backout.dev/soak", "1s")];
-    let ns = TestNamespace::atomic(cluster, "warnings", &quick).await.unwrap();
+    let open = [("backout.dev/settle", "10m"), ("backout.dev/soak", "1s")];
+    let ns = TestNamespace::atomic(cluster, "warnings", &open).await.unwrap();
     ns.grant("alice").await.unwrap();
     // The grant is a write of the administrator's to this namespace, and so revision 1.
     ended(&ns, 1).await;
@@ -74,7 +74,15 @@ fn map(name: &str, value: &str) -> String {
     format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}}}, data: {{key: {value}}}}}")
 }
 
+async fn settle(ns: &TestNamespace<'_>, settle: &str) {
+    let annotation = format!("backout.dev/settle={settle}");
+    let annotate = ["annotate", "namespace", ns.name(), "--overwrite", &annotation];
+    kubectl(ns, User::Admin, &annotate).await.success().unwrap();
+}
+
+/// Lets a revision end; the next one stays open, however long its writes take.
 async fn ended(ns: &TestNamespace<'_>, revision: u64) {
+    settle(ns, "2s").await;
     let (cluster, _) = Backout::shared().unwrap();
     let releases: Api<Release> = Api::namespaced(cluster.client(User::Admin).await.unwrap(), ns.name());
     eventually(format!("revision {revision} is healthy"), Duration::from_secs(30), async || {
@@ -83,4 +91,5 @@ async fn ended(ns: &TestNamespace<'_>, revision: u64) {
     })
     .await
     .unwrap();
+    settle(ns, "10m").await;
 }

@@ -100,6 +100,14 @@ async fn a_scale_is_recorded_with_the_replicas_and_moves_no_tags() {
         assert_eq!(header.replicas, Some(Replicas { before: 2, after: 3 }));
         assert_eq!(header.object.to_string(), format!("Deployment {}/web", ns.name()));
     }
+    // The API server shows us what it has in its cache first.
+    let cached = GetParams::at("0");
+    eventually("the cache knows the replicas", Duration::from_secs(10), async || {
+        let web = deployments.get_with("web", &cached).await?;
+        Ok((web.data["spec"]["replicas"] == 3).then_some(()))
+    })
+    .await
+    .unwrap();
     kubectl(&ns, ALICE, &scale).await.success().unwrap();
     assert_eq!(log(cluster, &ns).await.len(), records.len(), "the second scale changes nothing");
     let web = deployments.get("web").await.unwrap();

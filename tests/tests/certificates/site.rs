@@ -27,7 +27,7 @@ use super::{
 
 /// Trust takes so long to arrive here, and leaves: what the webhook takes at most to read its files again, and more.
 pub(crate) const TRUST_DELAY: Duration = Duration::from_secs(3);
-pub(crate) const RELOAD_DELAY: Duration = Duration::from_secs(15);
+pub(crate) const RELOAD_DELAY: Duration = Duration::from_secs(25);
 
 pub(crate) struct Site {
     pub(crate) cluster: &'static Cluster,

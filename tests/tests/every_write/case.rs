@@ -146,8 +146,7 @@ impl Case {
         }
         if !self.before.is_empty() {
             scene.all(self.before).await.context("before")?;
-            let status = scene.end_of(1).await?;
-            ensure!(status.phase == Some(Phase::Healthy), "{status:#?}");
+            scene.healthy().await?;
         }
         let before = scene.snapshot().await?;
         let known = scene.records().await?.iter().map(|logged| logged.name().to_owned()).collect();
@@ -159,7 +158,7 @@ impl Case {
         }
         scene.all(self.meanwhile).await.context("meanwhile")?;
         scene.fail().await?;
-        let status = scene.end_of(if self.before.is_empty() { 1 } else { 2 }).await?;
+        let status = scene.end().await?;
         ensure!(status.phase == Some(Phase::RolledBack), "{status:#?}");
         self.compare(&before, &scene, &status).await?;
         scene.all(self.afterwards).await.context("afterwards")

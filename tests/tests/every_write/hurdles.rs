@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use backout_model::release::Phase;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt as _, api::DeleteParams};
@@ -10,17 +10,16 @@ use serde_json::json;
 use system_tests::{User, eventually};
 
 use super::case::Step::{self, Controller, Kubectl, Pipe};
-use super::scene::{CONTROLLER, PATIENCE, Scene, stage};
+use super::scene::{CONTROLLER, PATIENCE, Scene, patient, stage};
 
 const HELD: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, finalizers: [example.com/held]}, data: {key: old}}";
 const FREE: &[Step] = &[Controller("ConfigMap/a", r#"{"metadata": {"finalizers": null}}"#)];
 
 /// A scene in which `before` is healthy, and `change` has failed.
 async fn failed(name: &str, before: &[Step], change: &[Step]) -> Result<Scene> {
-    let scene = Scene::open(stage().await, name).await?;
+    let mut scene = Scene::open(stage().await, name).await?;
     scene.all(before).await?;
-    let status = scene.end_of(1).await?;
-    ensure!(status.phase == Some(Phase::Healthy), "{status:#?}");
+    scene.healthy().await?;
     scene.hold_open().await?;
     scene.all(change).await?;
     scene.fail().await?;
@@ -51,7 +50,7 @@ async fn an_object_that_waits_for_its_finalizers_comes_back_when_it_is_gone_and_
     // Nothing else waits for it.
     scene.until("get configmap -o name", |names| !names.contains("configmap/new")).await.unwrap();
     scene.all(FREE).await.unwrap();
-    let status = scene.end_of(2).await.unwrap();
+    let status = scene.end().await.unwrap();
     assert_eq!((status.phase, status.unrestored), (Some(Phase::RolledBack), vec![]));
     let state = scene.snapshot().await.unwrap();
     let map = &state.0["ConfigMap/a"];
@@ -71,7 +70,7 @@ async fn what_the_release_created_with_finalizers_is_told_of_until_it_is_gone() 
         .await
         .unwrap();
     scene.all(FREE).await.unwrap();
-    let status = scene.end_of(2).await.unwrap();
+    let status = scene.end().await.unwrap();
     assert_eq!((status.phase, status.unrestored), (Some(Phase::RolledBack), vec![]));
     assert!(!scene.snapshot().await.unwrap().0.contains_key("ConfigMap/a"));
 }
@@ -83,8 +82,8 @@ pub(super) async fn adopt(scene: &Scene, object: &str) -> Result<()> {
     let reference = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": owner.name_any(), "uid": owner.uid(),
         "controller": true});
     let owners = kube::api::Patch::Merge(json!({"metadata": {"ownerReferences": [reference]}}));
-    scene.api(CONTROLLER, kind).await?.patch(name, &kube::api::PatchParams::default(), &owners).await?;
-    Ok(())
+    let (api, params) = (scene.api(CONTROLLER, kind).await?, kube::api::PatchParams::default());
+    patient("an owner", async || api.patch(name, &params, &owners).await).await.map(drop)
 }
 
 #[tokio::test]

@@ -1,15 +1,20 @@
 //! Objects as large as the server takes them, and with as many owners.
 
 use anyhow::{Result, ensure};
-use kube::api::{Patch, PatchParams, PostParams};
+use backout_model::names;
+use kube::{
+    ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
 use serde_json::{Map, Value, json};
+use system_tests::eventually;
 
 use super::case::{
     Case,
     Step::{Do, Kubectl},
     case, play,
 };
-use super::scene::{ALICE, CONTROLLER, Scene, patient};
+use super::scene::{ALICE, CONTROLLER, PATIENCE, Scene, patient};
 
 #[tokio::test]
 async fn an_object_of_a_megabyte_is_changed_and_deleted_and_comes_back() {
@@ -35,10 +40,23 @@ fn noise() -> Value {
 }
 
 async fn create(scene: &Scene) -> Result<()> {
+    recorded(scene, &noise()).await
+}
+
+/// Creates the map; again, where the API server had not heard yet that the namespace opted in.
+async fn recorded(scene: &Scene, data: &Value) -> Result<()> {
     let maps = scene.api(ALICE, "ConfigMap").await?;
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": noise()});
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
     let map = serde_json::from_value(map)?;
-    patient("it", async || maps.create(&PostParams::default(), &map).await).await.map(drop)
+    eventually("it is recorded", PATIENCE, async || {
+        let created = maps.create(&PostParams::default(), &map).await?;
+        if created.labels().contains_key(names::UNDO) {
+            return Ok(Some(()));
+        }
+        patient("its deletion", async || maps.delete("a", &DeleteParams::default()).await).await?;
+        Ok(None)
+    })
+    .await
 }
 
 async fn change(scene: &Scene) -> Result<()> {
@@ -69,14 +87,12 @@ async fn own(scene: &Scene) -> Result<()> {
                 "fieldsV1": {"f:data": {format!("f:{key}"): {}}}})
         })
         .collect();
-    let maps = scene.api(ALICE, "ConfigMap").await?;
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
-    let map = serde_json::from_value(map)?;
-    patient("it", async || maps.create(&PostParams::default(), &map).await).await?;
+    recorded(scene, &data.into()).await?;
     let owners = json!([{"op": "replace", "path": "/metadata/managedFields", "value": entries}]);
     let owners = Patch::<()>::Json(serde_json::from_value(owners)?);
     let maps = scene.api(CONTROLLER, "ConfigMap").await?;
-    let owned = maps.patch("a", &PatchParams::default(), &owners).await?;
+    let params = PatchParams::default();
+    let owned = patient("who owns it", async || maps.patch("a", &params, &owners).await).await?;
     let count = owned.metadata.managed_fields.map_or(0, |entries| entries.len());
     ensure!(count == OWNERS, "it has {count} owners");
     Ok(())

@@ -6,7 +6,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use backout_model::{names, release::ReleaseStatus, undo::Operation};
+use backout_model::{
+    names,
+    release::{Phase, ReleaseStatus},
+    undo::Operation,
+};
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Event, Namespace, Pod},
@@ -59,11 +63,24 @@ pub(super) async fn patient<T>(what: &str, write: impl AsyncFn() -> kube::Result
     eventually(format!("{what} is written"), PATIENCE, async || Ok(Some(write().await?))).await
 }
 
+/// Runs a client; again, as people do, where a busy machine is the reason why it failed.
+pub(super) async fn again(run: impl AsyncFn() -> Result<Output>) -> Result<Output> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let output = run().await?;
+        if Instant::now() > deadline || !OVERLOADED.iter().any(|text| output.stderr.contains(text)) {
+            return Ok(output);
+        }
+    }
+}
+
 /// A namespace in which a case plays.
 pub(super) struct Scene {
     pub(super) home: Home<'static>,
     pub(super) client: Client,
     pub(super) release: String,
+    /// The last one that is healthy: one or more, by how fast its writes were.
+    revision: u64,
 }
 
 impl Scene {
@@ -83,7 +100,7 @@ impl Scene {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         namespaces.patch(&home.name, &PatchParams::default(), &patch).await?;
         let release = home.name.clone();
-        Ok(Self { home, client, release })
+        Ok(Self { home, client, release, revision: 0 })
     }
 
     /// Takes the steps in their order.
@@ -121,21 +138,18 @@ impl Scene {
         Ok(())
     }
 
-    /// Somebody runs kubectl in the namespace; again, as people do, where a busy machine is the reason why it failed.
+    /// Somebody runs kubectl in the namespace.
     pub(super) async fn kubectl(&self, user: User<'_>, line: &str, stdin: Option<&str>) -> Result<Output> {
         let words = ["-n", self.home.name.as_str()].into_iter().chain(line.split_whitespace());
         let words: Vec<_> = words.collect();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        again(async || {
             let mut kubectl = self.home.stage.cluster.kubectl().user(user).env("KUBECTL_APPLYSET", "true");
             if let Some(stdin) = stdin {
                 kubectl = kubectl.stdin(stdin);
             }
-            let output = kubectl.run(&words).await?;
-            if Instant::now() > deadline || !OVERLOADED.iter().any(|text| output.stderr.contains(text)) {
-                return Ok(output);
-            }
-        }
+            kubectl.run(&words).await
+        })
+        .await
     }
 
     /// The state of the namespace.
@@ -171,9 +185,22 @@ impl Scene {
         Ok(())
     }
 
-    /// The end of a revision.
-    pub(super) async fn end_of(&self, revision: u64) -> Result<ReleaseStatus> {
-        let release = self.home.end_of(&self.release, revision, PATIENCE).await?;
+    /// Waits until all that was written is healthy. An empty log means that so is every release of the namespace.
+    pub(super) async fn healthy(&mut self) -> Result<()> {
+        self.revision = eventually("all is healthy", PATIENCE, async || {
+            let heads = self.home.stage.cluster.record_heads(&self.home.name).await?;
+            let status = self.home.release(&self.release).await?.status.unwrap_or_default();
+            let is_healthy = heads.is_empty() && status.phase == Some(Phase::Healthy);
+            ensure!(is_healthy, "{} records, {status:#?}", heads.len());
+            Ok(Some(status.revision))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// The end of the revision after what was healthy.
+    pub(super) async fn end(&self) -> Result<ReleaseStatus> {
+        let release = self.home.end_of(&self.release, self.revision + 1, PATIENCE).await?;
         release.status.context("no status")
     }
 
@@ -273,8 +300,8 @@ pub(super) const CONTROLLER: User<'static> =
     User::ServiceAccount { ns: "kube-system", name: "generic-garbage-collector" };
 
 /// What clients are told when a call took too long.
-const OVERLOADED: [&str; 3] =
-    ["failed calling webhook", "etcdserver: request timed out", "TLS handshake timeout"];
+const OVERLOADED: [&str; 4] =
+    ["failed calling webhook", "too many requests", "etcdserver: request timed out", "TLS handshake timeout"];
 
 /// The Job that holds a revision open, and makes it fail.
 pub(super) const BRAKE: &str = "brake";

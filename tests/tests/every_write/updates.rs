@@ -9,7 +9,7 @@ use super::case::{
     Step::{By, Controller, Do, Fails, Kubectl, Pipe},
     case, play,
 };
-use super::scene::{ALICE, BOB, Scene, patient};
+use super::scene::{ALICE, BOB, Scene, again, patient};
 
 #[tokio::test]
 async fn each_way_to_change_an_object_is_recorded_and_undone() {
@@ -88,10 +88,12 @@ async fn put(scene: &Scene) -> Result<()> {
 async fn edit(scene: &Scene) -> Result<()> {
     let editor = scene.home.stage.cluster.dir().join("editor.sh");
     std::fs::write(&editor, "sed -i 's/key: old/key: new/' \"$1\"\n")?;
-    let kubectl = scene.home.stage.cluster.kubectl().user(ALICE);
-    let kubectl = kubectl.env("KUBE_EDITOR", format!("sh {}", editor.display()));
-    kubectl.run(&["-n", &scene.home.name, "edit", "configmap", "a"]).await?.success()?;
-    Ok(())
+    let output = again(async || {
+        let kubectl = scene.home.stage.cluster.kubectl().user(ALICE);
+        let kubectl = kubectl.env("KUBE_EDITOR", format!("sh {}", editor.display()));
+        kubectl.run(&["-n", &scene.home.name, "edit", "configmap", "a"]).await
+    });
+    output.await?.success().map(drop)
 }
 
 const APPLIES: [Case; 7] = [

@@ -1,5 +1,7 @@
 //! Admission configurations, of whose writes no webhook is told.
 
+use std::{fmt::Debug, ops::RangeBounds};
+
 use backout_model::release::Phase;
 use serde_json::{Value, json};
 use system_tests::{eventually, stories::Home};
@@ -27,13 +29,11 @@ fn webhook(home: &Home<'_>) -> Value {
                          "clientConfig": {"url": "https://127.0.0.1:1/none"}, "rules": [rule]}]})
 }
 
-/// Waits until the watcher has recorded so many writes of the release: without a webhook nobody waits for that.
-async fn recorded(home: &Home<'_>, count: usize) {
-    let selector = format!("backout.dev/release-namespace={}", home.name);
-    let get = ["get", "secrets", "-n", "backout-system", "-l", &selector, "-o", "name"];
-    eventually(format!("{count} records"), PATIENCE, async || {
-        let printed = home.stage.cluster.kubectl().run(&get).await?.success()?.stdout;
-        Ok((printed.lines().count() >= count).then_some(()))
+/// Waits until the log of the release holds so many records: without a webhook nobody waits for the watcher's.
+async fn recorded(home: &Home<'_>, counts: impl RangeBounds<usize> + Debug) {
+    eventually(format!("{counts:?} records"), PATIENCE, async || {
+        let heads = home.stage.cluster.record_heads(&home.name).await?;
+        Ok(counts.contains(&heads.len()).then_some(()))
     })
     .await
     .unwrap();
@@ -47,6 +47,7 @@ async fn admission_configurations_are_undone_although_no_webhook_sees_them_writt
     grant(&home, &[(group, "validatingadmissionpolicies"), (group, "validatingwebhookconfigurations")]).await;
     apply(&home, &[policy(&home, "changed", "one"), webhook(&home)]).await;
     ended(&home, 1, Phase::Healthy).await;
+    recorded(&home, ..1).await;
     let name = |kind: &str, name: &str| format!("{kind}/{name}-{}", home.name);
     let changed = name("validatingadmissionpolicy", "changed");
     let hook = name("validatingwebhookconfiguration", "hook");
@@ -55,7 +56,7 @@ async fn admission_configurations_are_undone_although_no_webhook_sees_them_writt
 
     apply(&home, &[brake(&home), policy(&home, "changed", "two"), policy(&home, "added", "two")]).await;
     home.kubectl(&["delete", &hook]).await.unwrap().success().unwrap();
-    recorded(&home, 4).await;
+    recorded(&home, 4..).await;
     fail(&home).await;
     let status = ended(&home, 2, Phase::RolledBack).await;
     assert_eq!(status.unrestored, []);

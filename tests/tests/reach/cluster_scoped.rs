@@ -159,7 +159,11 @@ async fn a_definition_and_its_resources_are_one_release() {
     };
     let client = stage.cluster.client(operator).await.unwrap();
     let api: Api<DynamicObject> = Api::namespaced_with(client, &home.name, &resource);
-    api.patch("box", &PatchParams::apply("operator"), &Patch::Apply(&theirs)).await.unwrap();
+    eventually("the operator may", PATIENCE, async || {
+        Ok(Some(api.patch("box", &PatchParams::apply("operator"), &Patch::Apply(&theirs)).await?))
+    })
+    .await
+    .unwrap();
 
     fail(&home).await;
     let status = ended(&home, revision + 1, Phase::RolledBack).await;
