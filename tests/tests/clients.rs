@@ -81,13 +81,7 @@ async fn next_works(home: &Home<'_>, install: bool) -> Result<()> {
     let verb = if install { "install" } else { "upgrade" };
     let args = [verb, "web", "./web", "--set", "greeting=next", "--wait", "--timeout=3m"];
     let before = status(home).await?.revision;
-    // Until the watcher has taken the fence down Helm is told to try again.
-    let output = eventually(format!("the {verb} may begin"), PATIENCE, async || {
-        let output = home.helm(&args).await?;
-        let is_fenced = !output.status.success() && output.stderr.contains("Try again in a few seconds");
-        Ok((!is_fenced).then_some(output))
-    })
-    .await?;
+    let output = helm_let_in(home, &args).await?;
     ensure!(output.status.success(), "the next {verb} fails: {}{}", output.stdout, output.stderr);
     let healthy = home.end_of("web", before + 1, PATIENCE).await?.status.unwrap_or_default();
     ensure!(healthy.phase == Some(Phase::Healthy), "{healthy:#?}");
@@ -96,6 +90,16 @@ async fn next_works(home: &Home<'_>, install: bool) -> Result<()> {
     let deployed: Vec<_> = history.iter().filter(|(_, status)| status == "deployed").collect();
     ensure!(deployed.len() == 1 && deployed.first() == history.last().as_ref(), "{history:?}");
     Ok(())
+}
+
+/// Until the watcher has taken the fence down Helm is told to try again.
+async fn helm_let_in(home: &Home<'_>, args: &[&str]) -> Result<Output> {
+    eventually("helm may begin", PATIENCE, async || {
+        let output = home.helm(args).await?;
+        let is_fenced = !output.status.success() && output.stderr.contains("Try again in a few seconds");
+        Ok((!is_fenced).then_some(output))
+    })
+    .await
 }
 
 /// Every write of the watcher in the namespace is accounted for.

@@ -10,7 +10,7 @@ use system_tests::{
     stories::{Home, Snapshot, Stage},
 };
 
-use super::super::{audited, history, next_works, over, printed, told, turn};
+use super::super::{audited, helm_let_in, history, next_works, over, printed, told, turn};
 
 struct Case {
     name: &'static str,
@@ -59,6 +59,25 @@ async fn helm_that_waits_for_a_bad_version_fails_with_the_cause_and_the_next_one
     .await;
     let wrong: Vec<_> = lines.into_iter().filter_map(Result::err).collect();
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), stage.cluster.keep_for_inspection());
+}
+
+/// Helm makes room before it begins, which is no write that it goes on with.
+#[tokio::test]
+async fn helm_that_was_refused_begins_anew_where_its_history_is_full() {
+    let _turn = turn().await;
+    let stage = Stage::shared().await.unwrap();
+    let home = installed(&stage, "full-history").await.unwrap();
+    next_works(&home, false).await.unwrap();
+    let upgrade = ["upgrade", "web", "./web", "--wait", "--history-max=2", "--set"];
+    let bad = home.helm(&[&upgrade[..], &[BAD]].concat()).await.unwrap();
+    assert!(printed(&bad).contains(VERDICT), "{bad:?}");
+    assert_eq!(over(&home).await.unwrap().phase, Some(Phase::RolledBack));
+    let there = told(&history(&home).await.unwrap());
+    let next = helm_let_in(&home, &[&upgrade[..], &["greeting=again"]].concat()).await.unwrap();
+    assert!(next.status.success(), "{there}: {next:?}");
+    assert_eq!(over(&home).await.unwrap().phase, Some(Phase::Healthy));
+    println!("{there} | {}", told(&history(&home).await.unwrap()));
+    audited(&home).await.unwrap();
 }
 
 /// Helm's own rollback, or uninstall, begins before ours, with it, or in its midst.
