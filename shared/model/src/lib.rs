@@ -21,4 +21,5 @@ pub mod object;
 pub mod protocol;
 pub mod release;
 pub mod rollback;
+mod secrets;
 pub mod undo;

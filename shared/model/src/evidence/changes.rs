@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{
-    Change, Done, Field,
+    Change, Done, Field, SecretKey,
     redact::{REDACTED, Redactor},
-    wanted::{Findings, SecretKey, secret_key},
+    wanted::{Findings, secret_key},
 };
 use crate::{
     names,

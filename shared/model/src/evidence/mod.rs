@@ -28,10 +28,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use crate::health::containers::Role;
+pub use crate::secrets::SecretKey;
 pub use bound::LIMIT;
 pub use diff::{Source, diff, of_pack, source};
 pub use redact::{REDACTED, Redactor};
-pub use wanted::{Findings, IMAGES, LOG_LINES, LogOf, SecretKey, Wanted, wanted};
+pub use wanted::{Findings, IMAGES, LOG_LINES, LogOf, Wanted, wanted};
 
 use self::{
     changes::Changes,

@@ -9,10 +9,11 @@ use k8s_openapi::ByteString;
 use serde_json::Value;
 
 use super::{
+    SecretKey,
     changes::Changes,
-    wanted::{Findings, SecretKey, secret_key, used_by},
+    wanted::{Findings, secret_key},
 };
-use crate::{health::Live, names, object::Image, protocol::Observed, rollback::Proof};
+use crate::{health::Live, names, object::Image, protocol::Observed, rollback::Proof, secrets::used_by};
 
 /// What stands in the place of a value.
 pub const REDACTED: &str = "[redacted]";

@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     names::RecordName,
-    object::Image,
     protocol::Observed,
     release::Subject,
     rollback::Track,
+    secrets::{SecretKey, used_by},
     undo::{Operation, Record},
 };
 
@@ -30,9 +30,6 @@ const RECORDS: usize = 200;
 pub const IMAGES: usize = 32 << 20;
 /// How many Secrets are read.
 const SECRETS: usize = 100;
-
-/// Namespace and name of a Secret.
-pub type SecretKey = (String, String);
 
 /// The log of one instance of a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,31 +131,4 @@ pub(super) fn secret_key(track: &Track) -> Option<SecretKey> {
     let key = &track.object.key;
     let is_secret = key.group.is_empty() && key.resource == "secrets";
     is_secret.then(|| (key.namespace.clone().unwrap_or_default(), key.name.clone()))
-}
-
-/// The Secrets that a pod uses by environment and volumes.
-pub(super) fn used_by(pod: &Value) -> BTreeSet<SecretKey> {
-    let namespace = Image(pod).meta("namespace").unwrap_or_default();
-    let list = |value: &'_ Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
-    let spec = &pod["spec"];
-    let mut names = Vec::new();
-    for containers in ["initContainers", "containers", "ephemeralContainers"] {
-        for container in list(spec, containers) {
-            names.extend(
-                list(&container, "env").iter().map(|it| it["valueFrom"]["secretKeyRef"]["name"].clone()),
-            );
-            names.extend(list(&container, "envFrom").iter().map(|it| it["secretRef"]["name"].clone()));
-        }
-    }
-    for volume in list(spec, "volumes") {
-        names.push(volume["secret"]["secretName"].clone());
-        names.extend(list(&volume["projected"], "sources").iter().map(|it| it["secret"]["name"].clone()));
-        for driver in ["azureFile", "csi", "flexVolume", "cephfs", "rbd", "iscsi", "scaleIO", "storageos"] {
-            let volume = &volume[driver];
-            names.extend([volume["secretName"].clone(), volume["secretRef"]["name"].clone()]);
-            names.push(volume["nodePublishSecretRef"]["name"].clone());
-        }
-    }
-    let names = names.iter().filter_map(Value::as_str);
-    names.map(|name| (namespace.to_owned(), name.to_owned())).collect()
 }

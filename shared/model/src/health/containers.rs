@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::facts::Facts;
+use crate::secrets::used_by;
 
 /// What a container is to its pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,6 +54,13 @@ impl<'a> Ending<'a> {
             started: state.time("/startedAt").filter(|time| *time > Timestamp::UNIX_EPOCH),
             finished: state.time("/finishedAt").filter(|time| *time > Timestamp::UNIX_EPOCH),
         }
+    }
+
+    /// What may be told of its message where everybody reads it: a container may have written anything, of Secrets too. With
+    /// the evidence it is told without their values.
+    pub(crate) fn told(&self, container: &Container<'_>) -> &'a str {
+        let is_runtimes = matches!(self.reason, "StartError" | "ContainerCannotRun");
+        if is_runtimes || !container.knows_secrets() { self.message } else { "" }
     }
 
     /// For how long it ran.
@@ -115,6 +123,16 @@ impl<'a> Container<'a> {
     pub(crate) fn waiting(&self) -> Option<(&'a str, &'a str)> {
         self.status.0.pointer("/state/waiting")?;
         Some((self.status.text("/state/waiting/reason"), self.status.text("/state/waiting/message")))
+    }
+
+    /// The same, fit to be told where everybody reads it: a hook's output is the application's.
+    pub(crate) fn waiting_told(&self) -> Option<(&'a str, &'a str)> {
+        let (reason, message) = self.waiting()?;
+        Some((reason, if reason == "PostStartHookError" && self.knows_secrets() { "" } else { message }))
+    }
+
+    fn knows_secrets(&self) -> bool {
+        !used_by(self.pod.0).is_empty()
     }
 
     /// How it ended, if it is not running and not waiting.

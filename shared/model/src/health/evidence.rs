@@ -73,7 +73,7 @@ fn line(container: &Container<'_>) -> Option<String> {
         return None;
     }
     let mut parts = Vec::new();
-    if let Some((reason, message)) = container.waiting().filter(|(reason, _)| !reason.is_empty()) {
+    if let Some((reason, message)) = container.waiting_told().filter(|(reason, _)| !reason.is_empty()) {
         parts.push(if message.is_empty() {
             format!("waits, {reason}")
         } else {
@@ -86,18 +86,19 @@ fn line(container: &Container<'_>) -> Option<String> {
         parts.push(format!("restarts: {}", container.restarts()));
     }
     if let Some(ending) = container.last_ending() {
-        parts.push(format!("last ended {}", describe(&ending)));
+        parts.push(format!("last ended {}", describe(&ending, container)));
     }
     (!parts.is_empty()).then(|| format!("{}: {}", container.title(), parts.join("; ")))
 }
 
-fn describe(ending: &Ending<'_>) -> String {
+fn describe(ending: &Ending<'_>, container: &Container<'_>) -> String {
     let mut told = format!("with exit code {} ({})", ending.exit_code, ending.reason);
     if let Some(time) = ending.ran_for() {
         told = format!("{told} after {} s", time.as_secs());
     }
-    if !ending.message.is_empty() {
-        told = format!("{told}: {}", text(ending.message));
+    let message = ending.told(container);
+    if !message.is_empty() {
+        told = format!("{told}: {}", text(message));
     }
     told
 }

@@ -138,8 +138,9 @@ fn tell(row: &Row, weight: Weight, container: &Container<'_>, memory: &Memory, n
         let tried = memory.pull.as_ref().map_or(1, |Pull { attempts, .. }| u64::from(*attempts));
         (tried, memory.signal.as_ref().map(|signal| signal.first))
     };
-    let message =
-        ending.filter(|_| row.is_ended()).map_or_else(|| memory.cause(container), |ending| ending.message);
+    let message = ending
+        .filter(|_| row.is_ended())
+        .map_or_else(|| memory.cause(container), |ending| ending.told(container));
     let words = row
         .tells
         .replace("{attempts}", &if count == 1 { "1 attempt".to_owned() } else { format!("{count} attempts") })

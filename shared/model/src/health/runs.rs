@@ -178,7 +178,7 @@ impl Memory {
     pub(super) fn cause<'a>(&'a self, container: &Container<'a>) -> &'a str {
         match (&self.pull, container.waiting()) {
             (Some(pull), Some(_)) if is_pulling(container) => &pull.cause,
-            (_, Some((_, message))) => message,
+            (_, Some(_)) => container.waiting_told().unwrap_or_default().1,
             (_, None) => "",
         }
     }

@@ -181,3 +181,20 @@ fn a_new_watcher_reads_from_the_pod_when_it_crashed() {
     assert_eq!(Judge::default().watch(&web([crashed.clone()]), 40, 100).unwrap().0, 40);
     assert_eq!(Judge::default().watch(&web([crashed]), 20, 100).unwrap().0, 30);
 }
+
+#[test]
+fn what_a_container_says_at_its_end_is_told_only_where_it_knows_no_secret() {
+    let crashed = |env: Value| {
+        let mut pod = crashed_pod(6);
+        pod["spec"]["containers"] = json!([{"name": "app", "image": "r.example/shop:9", "env": env}]);
+        pod["status"]["containerStatuses"][0]["state"] =
+            json!({"terminated": {"reason": "Error", "exitCode": 3, "message": "hunter22 is refused"}});
+        format!("{:?}", Judge::default().watch(&web([pod]), 0, 300).unwrap().1)
+    };
+    let told = crashed(json!([{"name": "A", "value": "b"}]));
+    assert!(told.contains("hunter22"), "{told}");
+    let from_secret =
+        json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}}]);
+    let told = crashed(from_secret);
+    assert!(!told.contains("hunter22") && told.contains('3'), "{told}");
+}
