@@ -120,29 +120,23 @@ impl Cluster {
     }
 
     /// Asks the watcher, and waits for its answer: what is then reported includes every write before.
-    pub(crate) async fn ask(&self, release: Release, order: &Order) -> anyhow::Result<Asked> {
+    pub(crate) async fn ask(&self, mut release: Release, order: &Order) -> anyhow::Result<Asked> {
         let name = release.name_any();
         let request = format!("{order} id={}", jiff::Timestamp::now().as_nanosecond());
-        let annotations = serde_json::json!({names::REQUEST: &request});
-        let patch = Patch::Merge(serde_json::json!({"metadata": {"annotations": annotations}}));
-        let params =
-            PatchParams { field_manager: Some("kubectl-backout".to_owned()), ..PatchParams::default() };
-        let operation = format!("PATCH release {}/{name}", self.namespace);
-        let releases = self.releases();
-        let call = releases.patch_metadata(&name, &params, &patch);
-        match deadline(CALL, operation, call).await {
-            Ok(_) => {}
-            Err(error) if error.is(Class::Forbidden) && *order == Order::Look => {
-                return Ok(Asked::MayNot(Box::new(release)));
-            }
-            Err(error) => return Err(error.into()),
-        }
         let until = Instant::now() + ANSWER;
+        let mut is_asked = false;
         loop {
-            let Some(release) = self.get(&name).await? else { bail!("release {name} was deleted") };
             let answer = release.status.as_ref().and_then(|status| status.answer.clone());
             if let Some(answer) = answer.filter(|answer| answer.request == request) {
                 return Ok(Asked::Answered(Box::new(release), answer));
+            }
+            let last = release.annotations().get(names::REQUEST).map(String::as_str);
+            if is_asked && last != Some(&request) && *order != Order::Look {
+                bail!(
+                    "somebody has asked for something else since ({}): what became of this request tell kubectl backout \
+                     status and kubectl get events",
+                    last.unwrap_or_default()
+                );
             }
             if Instant::now() > until {
                 bail!(
@@ -150,8 +144,35 @@ impl Cluster {
                     ANSWER.as_secs()
                 );
             }
-            sleep(POLL).await;
+            if last == Some(&request) || is_open(&release) {
+                sleep(POLL).await;
+            } else {
+                match self.request(&release, &request).await {
+                    Ok(()) => is_asked = true,
+                    // It was changed meanwhile: somebody may have asked for something.
+                    Err(error) if error.is(Class::Conflict) => {}
+                    Err(error) if error.is(Class::Forbidden) && *order == Order::Look => {
+                        return Ok(Asked::MayNot(Box::new(release)));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let Some(now) = self.get(&name).await? else { bail!("release {name} was deleted") };
+            release = now;
         }
+    }
+
+    /// Writes the request on the Release as it was seen.
+    async fn request(&self, release: &Release, request: &str) -> Result<(), ApiError> {
+        let name = release.name_any();
+        let patch = Patch::Merge(serde_json::json!({"metadata": {
+            "resourceVersion": release.metadata.resource_version,
+            "annotations": {names::REQUEST: request},
+        }}));
+        let params =
+            PatchParams { field_manager: Some("kubectl-backout".to_owned()), ..PatchParams::default() };
+        let operation = format!("PATCH release {}/{name}", self.namespace);
+        deadline(CALL, operation, self.releases().patch_metadata(&name, &params, &patch)).await.map(drop)
     }
 
     /// The evidence about a revision.
@@ -162,6 +183,13 @@ impl Cluster {
         let json = found.data.and_then(|mut data| data.remove(stored::KEY)).unwrap_or_default().0;
         serde_json::from_slice(&json).with_context(|| format!("the secret {secret} cannot be read"))
     }
+}
+
+/// Whether somebody waits for the answer to another request: there is room for one.
+fn is_open(release: &Release) -> bool {
+    let Some(request) = release.annotations().get(names::REQUEST) else { return false };
+    let answer = release.status.as_ref().and_then(|status| status.answer.as_ref());
+    !answer.is_some_and(|answer| request.starts_with(&answer.request))
 }
 
 fn with_hint(error: ApiError) -> anyhow::Error {

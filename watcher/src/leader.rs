@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use prometheus::IntGauge;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::params;
@@ -46,15 +46,16 @@ impl Leader {
         W: Future<Output = anyhow::Result<()>>,
     {
         loop {
+            let renewed;
             tokio::select! {
-                () = self.gain() => {}
+                gained = self.gain() => renewed = gained,
                 () = stop.cancelled() => return Ok(()),
             }
             tracing::info!(identity = self.me, "leads");
             self.leads.set(1);
             let outcome = tokio::select! {
                 outcome = work() => Some(outcome),
-                () = self.keep() => None,
+                () = self.keep(renewed) => None,
             };
             self.leads.set(0);
             if let Some(outcome) = outcome {
@@ -68,10 +69,12 @@ impl Leader {
         }
     }
 
-    async fn gain(&mut self) {
+    /// Waits until the Lease is held; since when at least nobody else takes it.
+    async fn gain(&mut self) -> Instant {
         loop {
+            let asked = Instant::now();
             match self.claim().await {
-                Ok(true) => return,
+                Ok(true) => return asked,
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "the Lease could not be had"),
             }
@@ -79,19 +82,17 @@ impl Leader {
         }
     }
 
-    /// Renews the Lease for as long as that can be done.
-    async fn keep(&mut self) {
-        let mut renewed = Instant::now();
+    /// Renews the Lease for as long as that can be done in time, whatever hangs.
+    async fn keep(&mut self, mut renewed: Instant) {
         loop {
-            sleep(PERIOD).await;
-            let asked = Instant::now();
-            match self.claim().await {
-                Ok(true) => renewed = asked,
-                Ok(false) => return,
-                Err(error) => tracing::warn!(%error, "the Lease could not be renewed"),
-            }
-            if renewed.elapsed() > GIVE_UP {
-                return;
+            let claim = async {
+                sleep(PERIOD).await;
+                (Instant::now(), self.claim().await)
+            };
+            match timeout_at(renewed + GIVE_UP, claim).await {
+                Ok((asked, Ok(true))) => renewed = asked,
+                Ok((_, Ok(false))) | Err(_) => return,
+                Ok((_, Err(error))) => tracing::warn!(%error, "the Lease could not be renewed"),
             }
         }
     }

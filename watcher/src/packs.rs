@@ -1,6 +1,6 @@
 //! Keeping what healthy revisions changed, for whoever wants to go back to an older one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use backout_model::{
     names::{self, ReleaseKey},
@@ -118,15 +118,23 @@ pub(crate) async fn unpack(
 /// is about to be named. Returns how many bytes the others take.
 pub(crate) async fn collect(context: &Context, unnamed: &mut HashSet<String>) -> Result<u64, ApiError> {
     let heads = context.log.parts(names::PART_PACK).await?;
-    let releases: HashSet<_> = heads.iter().filter_map(release_of).collect();
+    let mut kept: HashMap<_, Vec<_>> = HashMap::new();
+    for head in &heads {
+        kept.entry(release_of(head)).or_default().push(head.name_any());
+    }
     let mut named = HashSet::new();
-    for key in releases {
-        let status = match context.cluster.release(&key).await {
-            Ok(release) => release.status.unwrap_or_default(),
-            Err(error) if error.is(Class::NotFound) => continue,
+    for (key, heads) in kept {
+        let Some(key) = key else { continue };
+        match context.cluster.release(&key).await {
+            Ok(release) => {
+                let history = release.status.unwrap_or_default().history;
+                named.extend(history.into_iter().filter_map(|past| past.pack));
+            }
+            Err(error) if error.is(Class::NotFound) => {}
+            // What it names nobody knows: all of it stays, and that of others is no worse for it.
+            Err(error) if error.is(Class::Rejected) => named.extend(heads),
             Err(error) => return Err(error),
-        };
-        named.extend(status.history.into_iter().filter_map(|past| past.pack));
+        }
     }
     let pieces = context.log.parts(names::PART_PACK_PIECE).await?;
     let is_named = |name: &str| {

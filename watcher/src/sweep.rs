@@ -65,18 +65,24 @@ impl Sweep {
         if caches.await.is_err() {
             return std::future::pending().await;
         }
-        let (mut pieces_due, mut headless, mut unnamed) = (Instant::now(), HashMap::new(), HashSet::new());
-        loop {
-            self.once().await;
-            if Instant::now() >= pieces_due {
-                pieces_due = Instant::now() + PIECES_PERIOD;
+        let births = async {
+            loop {
+                self.once().await;
+                let _either = tokio::time::timeout(PERIOD, new_record.notified()).await;
+            }
+        };
+        // Beside it: no new release has to wait for that.
+        let leftovers = async {
+            let (mut headless, mut unnamed) = (HashMap::new(), HashSet::new());
+            loop {
                 self.packs(&mut unnamed).await;
                 if let Err(error) = self.pieces(&mut headless).await {
                     tracing::warn!(%error, "pieces of records that never were could not be collected");
                 }
+                tokio::time::sleep(PIECES_PERIOD).await;
             }
-            let _either = tokio::time::timeout(PERIOD, new_record.notified()).await;
-        }
+        };
+        tokio::join!(births, leftovers);
     }
 
     /// Packs that no history names any more.

@@ -25,6 +25,11 @@ use crate::metrics::Metrics;
 /// Between two looks at a fence that is about to come down.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How many Releases are read at a time: each may be as large as the server allows.
+const PAGE: u32 = 50;
+/// How much of what is wrong with a release is logged.
+const LONGEST_ERROR: usize = 500;
+
 /// Malformed releases are kept, so that they are known to be there.
 type Guarded = DeserializeGuard<Release>;
 
@@ -40,9 +45,9 @@ pub fn follow(client: Client, gate: Gate, metrics: Metrics) -> (Releases, impl F
     let (cache, writer) = reflector::store::<Guarded>();
     let watch = watcher::watcher(
         Api::<Guarded>::all(client.clone()),
-        watcher::Config::default().timeout(WATCH_SECONDS),
+        watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE),
     );
-    let events = reflector::reflector(writer, watch.default_backoff());
+    let events = reflector::reflector(writer, watch.default_backoff().modify(slim));
     let task = async move {
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
@@ -67,6 +72,33 @@ pub fn follow(client: Client, gate: Gate, metrics: Metrics) -> (Releases, impl F
         }
     };
     (Releases { client, cache }, task)
+}
+
+/// Leaves out what no write is decided by: tenants may make many Releases, and fill them.
+fn slim(DeserializeGuard(release): &mut Guarded) {
+    let metadata = match release {
+        Ok(release) => {
+            release.spec.health = Vec::new();
+            if let Some(status) = &mut release.status {
+                status.history = Vec::new();
+                status.conditions = Vec::new();
+                status.objects = Vec::new();
+                status.unrestored = Vec::new();
+                status.confirmed = Vec::new();
+                status.undone = Vec::new();
+            }
+            &mut release.metadata
+        }
+        Err(invalid) => {
+            invalid.error.truncate(invalid.error.floor_char_boundary(LONGEST_ERROR));
+            &mut invalid.metadata
+        }
+    };
+    metadata.labels = None;
+    metadata.annotations = None;
+    metadata.managed_fields = None;
+    metadata.owner_references = None;
+    metadata.finalizers = None;
 }
 
 /// What the cache holds of one release.
@@ -107,5 +139,39 @@ impl Releases {
             }
             sleep_until(next).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backout_model::release::{Fence, Phase, ReleaseStatus};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn of_a_release_only_that_is_kept_by_which_writes_are_decided() {
+        let long = "x".repeat(1 << 20);
+        let release: Release = serde_json::from_value(json!({
+            "apiVersion": "backout.dev/v1alpha1", "kind": "Release",
+            "metadata": {"name": "web", "namespace": "shop", "uid": "u", "labels": {"a": long}, "annotations": {"b": long}},
+            "spec": {"deadline": "5m", "suspend": true, "onFailure": {"upgrade": "Hold"}},
+        }))
+        .unwrap();
+        let fence = Fence { revision: 2, user: "alice".to_owned(), ..Fence::default() };
+        let kept = ReleaseStatus {
+            phase: Some(Phase::RolledBack),
+            revision: 2,
+            healthy_revision: Some(1),
+            fence: Some(fence),
+            ..ReleaseStatus::default()
+        };
+        let status = ReleaseStatus { confirmed: vec![long.clone()], undone: vec![long], ..kept.clone() };
+        let mut guarded = DeserializeGuard(Ok(Release { status: Some(status), ..release.clone() }));
+        slim(&mut guarded);
+        let slimmed = guarded.0.unwrap();
+        assert_eq!((&slimmed.status, &slimmed.spec), (&Some(kept), &release.spec));
+        let metadata: Value = serde_json::to_value(&slimmed.metadata).unwrap();
+        assert_eq!(metadata, json!({"name": "web", "namespace": "shop", "uid": "u"}));
     }
 }

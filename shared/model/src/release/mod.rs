@@ -45,15 +45,15 @@ pub use status::{
 pub struct ReleaseSpec {
     /// Quiet time after the last write that ends a revision (default 5s).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "policy::optional")]
-    #[schemars(extend("pattern" = DURATION))]
+    #[schemars(extend("pattern" = DURATION, "maxLength" = policy::LONGEST_DURATION))]
     pub settle: Option<Duration>,
     /// Time to become ready, from the end of the writes (default 10m).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "policy::optional")]
-    #[schemars(extend("pattern" = DURATION))]
+    #[schemars(extend("pattern" = DURATION, "maxLength" = policy::LONGEST_DURATION))]
     pub deadline: Option<Duration>,
     /// Time to stay ready before the revision counts as healthy (default 60s).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "policy::optional")]
-    #[schemars(extend("pattern" = DURATION))]
+    #[schemars(extend("pattern" = DURATION, "maxLength" = policy::LONGEST_DURATION))]
     pub soak: Option<Duration>,
     /// What to do with a revision that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,7 @@ pub struct ReleaseSpec {
     /// When a failed revision is rolled back, keep one of its failing pods running for so long, out of its workload and its
     /// Services, for a person to look into (default: none is kept).
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "policy::optional")]
-    #[schemars(extend("pattern" = DURATION))]
+    #[schemars(extend("pattern" = DURATION, "maxLength" = policy::LONGEST_DURATION))]
     pub keep_failing_pod: Option<Duration>,
     /// Record, judge and report, but touch nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

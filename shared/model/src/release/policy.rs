@@ -123,6 +123,9 @@ impl Policy {
     }
 }
 
+/// The longest text of a time.
+pub(super) const LONGEST_DURATION: usize = 64;
+
 /// Reads a time as Go writes it; the error is the rule that it breaks.
 pub fn duration(text: &str) -> Result<Duration, String> {
     if text.starts_with('-') {
@@ -134,7 +137,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 /// What kube's parser can be given: it panics at a sign amid the text, and at a number that is too large.
 fn is_bounded(text: &str) -> bool {
-    text.len() <= 64
+    text.len() <= LONGEST_DURATION
         && !text.contains(['-', '+'])
         && text.split(|c: char| !c.is_ascii_digit()).all(|digits| digits.len() <= 9)
 }
