@@ -93,7 +93,8 @@ impl Class {
                 Some(since) => Weight::after(patient, age(now, since)),
             },
             Self::Threshold { patience: wait, patient } => {
-                Weight::after(if patience.leaving { patient } else { wait }, stood)
+                let since = signal.left.map_or(stood, |left| age(now, left));
+                if patience.leaving { Weight::after(patient, stood) } else { Weight::after(wait, since) }
             }
             Self::Crashes { .. } | Self::Evidence => Weight::Light,
         }

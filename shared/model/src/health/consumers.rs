@@ -18,6 +18,7 @@ use super::{
     findings::Finding,
     pod_signals,
     pods::is_disrupted,
+    reasons,
     runs::{Background, Memory},
     sightings::{Sightings, Signal, key_of, pod_key},
     signals::row_of,
@@ -133,10 +134,34 @@ pub(super) fn look<'a>(
         }
         new.pods.insert(pod_key(pod), memory);
     }
+    for group in groups.values_mut() {
+        group.findings.retain(|finding| may_cause(object, finding.reason));
+    }
     found.failure = groups.values().find_map(Group::failure);
     found.due = groups.values().flat_map(|group| &group.findings).filter_map(|it| it.weight.due()).min();
     found.pods = pods;
     found
+}
+
+/// What happens to a pod before anybody asks for its files and environment.
+const BEFORE: [&str; 4] = [
+    reasons::UNSCHEDULABLE,
+    reasons::SANDBOX_NOT_CREATED,
+    reasons::REFUSED_BY_NODE,
+    reasons::INVALID_IMAGE_NAME,
+];
+/// What may come of the Secret that a pod pulls its images with, and of no ConfigMap.
+const PULLS: [&str; 5] = [
+    reasons::IMAGE_NOT_FOUND,
+    reasons::IMAGE_NOT_PRESENT,
+    reasons::IMAGE_PULL_DENIED,
+    reasons::IMAGE_PULL_FAILED,
+    reasons::IMAGE_NOT_TRUSTED,
+];
+
+/// Whether a change of the object can bring about such a failure.
+fn may_cause(object: &ObjectRef, reason: &str) -> bool {
+    !BEFORE.contains(&reason) && (object.kind == "Secret" || !PULLS.contains(&reason))
 }
 
 /// Nobody knows what else they may be waiting for.

@@ -42,6 +42,9 @@ pub(super) fn refused(
     }
     memory.pods = pods;
     memory.refusal = Signal::sight(memory.refusal.take(), row.map(|row| row.name), now);
+    if let Some(signal) = memory.refusal.as_mut().filter(|_| patience.leaving) {
+        signal.left = Some(now);
+    }
     let (row, signal, message) = (row?, memory.refusal.as_ref()?, message?);
     let stood = age(now, signal.first);
     Some(Finding {
@@ -73,7 +76,14 @@ fn by_events<'a>(look: &Look<'a>, memory: &mut ObjectMemory, is_first_look: bool
     }
     // Events expire.
     memory.refusals_before = memory.refusals_before.min(count);
-    let last = told().max_by_key(|event| when(*event))?;
+    // What is made one after the other is missing for long after a refusal that is over.
+    let newest = pods::controlled_by(uid, look.scene)
+        .filter_map(|pod| Image(pod).meta("creationTimestamp"))
+        .filter_map(|it| it.get(..19))
+        .max();
+    let last = told()
+        .filter(|event| newest.is_none_or(|newest| when(*event).as_str() > newest))
+        .max_by_key(|event| when(*event))?;
     (count - memory.refusals_before >= TOLD && is_short(look)).then(|| last.text("/message"))
 }
 

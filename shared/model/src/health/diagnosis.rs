@@ -17,7 +17,7 @@ use super::{
     pods::{self, Workload},
     reasons,
     runs::{Background, Memory, restarts_before},
-    sightings::{ObjectMemory, Sightings, Signal, age, key_of, pod_key},
+    sightings::{ObjectMemory, PodMemory, Sightings, Signal, age, key_of, pod_key},
     signals::row_of,
 };
 use crate::object::Image;
@@ -66,11 +66,21 @@ pub(super) fn diagnose<'a>(
     now: Timestamp,
 ) -> Diagnosis<'a> {
     let Look { workload, case, scene, .. } = *look;
+    let all = pods::of_new_revision(workload, &case, scene);
+    // Its controller has not looked yet, or waits for a pod to end before it makes the next one.
+    let uid = Image(case.live.0).uid();
+    let is_awaited = case.live.is_unobserved()
+        || uid.is_some_and(|uid| pods::all_of(uid, scene).any(|pod| Image(pod).is_terminating()));
     // A write that did not change the spec made no pods: what they do is not its doing.
     if case.is_unchanged() {
-        return Diagnosis::default();
+        let mut lost = false;
+        for pod in &all {
+            let mut memory = old.pods.get(&pod_key(pod)).cloned().unwrap_or_default();
+            lost |= loses(pod, &mut memory);
+            new.pods.insert(pod_key(pod), memory);
+        }
+        return Diagnosis { replaced: (is_awaited || !all.is_empty()) && !lost, ..Diagnosis::default() };
     }
-    let all = pods::of_new_revision(workload, &case, scene);
     let pods = if workload == Workload::DaemonSet { nodes::telling(all, scene) } else { all };
     let ended = pods::ended(workload, &case, scene);
     let steady = pods.iter().filter(|pod| is_steady(pod, now)).count();
@@ -94,12 +104,13 @@ pub(super) fn diagnose<'a>(
             if look.makers_wait {
                 signal.excused = Some(now);
             }
+            if patience.leaving {
+                signal.left = Some(now);
+            }
             let name = Image(pod).meta("name").unwrap_or_default();
             findings.push(Finding::of_pod(name, found, signal, patience, now));
         }
-        let ready = Facts(pod).is_true("Ready");
-        lost |= lives && pod_memory.was_ready && !ready;
-        pod_memory.was_ready |= ready;
+        lost |= loses(pod, &mut pod_memory) && lives;
         new.pods.insert(pod_key(pod), pod_memory);
     }
     for pod in &pods {
@@ -135,7 +146,9 @@ pub(super) fn diagnose<'a>(
             .or_else(|| pods.iter().find_map(|pod| evidence::trouble(pod))),
         due: findings.iter().filter_map(|finding| finding.weight.due()).min(),
         crashed,
-        replaced: !pods.is_empty() && !lost && findings.iter().all(|finding| finding.weight != Weight::Fatal),
+        replaced: (is_awaited || !pods.is_empty())
+            && !lost
+            && findings.iter().all(|finding| finding.weight != Weight::Fatal),
         pods,
     }
 }
@@ -164,6 +177,22 @@ fn pulls_told(scene: &Scene, container: &Container<'_>) -> u32 {
     });
     told.map(|event| u32::try_from(event.count("/count").max(1)).unwrap_or(u32::MAX))
         .fold(0, u32::saturating_add)
+}
+
+/// Whether a pod that was ready is not any more. Notes it if it is.
+fn loses(pod: &Value, memory: &mut PodMemory) -> bool {
+    let is_ready = Facts(pod).is_true("Ready");
+    let is_lost = memory.was_ready && !is_ready && !is_out_of_sight(pod);
+    memory.was_ready |= is_ready;
+    is_lost
+}
+
+/// Whether its node does not answer any more: the node controller says of its pods that they are not ready, and not why,
+/// and nothing of their containers (`MarkPodsNotReady`).
+fn is_out_of_sight(pod: &Value) -> bool {
+    let ready = Facts(pod).condition("Ready");
+    ready.is_some_and(|it| it.is_false() && it.reason().is_empty())
+        && containers::of(pod).all(|container| container.is_ready())
 }
 
 /// Ready, and not just between two crashes.

@@ -104,9 +104,9 @@ const ROWS: &[PodRow] = &[
         reasons::UNSCHEDULABLE, "has no node for {age}: {message}"),
     row(("pod-node-coming", "scaling"), NodeIsComing, ANY, Class::Evidence,
         reasons::UNSCHEDULABLE, "waits for a node that is being added: {message}"),
-    row(("pod-node-refused", "node"), NodeIsRefused, ANY, threshold(90),
+    row(("pod-node-refused", "node"), NodeIsRefused, ANY, patient_threshold(90, 600),
         reasons::UNSCHEDULABLE, "has no node for {age}, and none is added for it: {message}"),
-    row(("pod-no-node", "node"), NO_NODE, ANY, threshold(300),
+    row(("pod-no-node", "node"), NO_NODE, ANY, patient_threshold(300, 600),
         reasons::UNSCHEDULABLE, "has no node for {age}: {message}"),
 
     row(("pod-mount-reference", "mount"), MOUNT,

@@ -89,6 +89,8 @@ pub(super) struct ObjectMemory {
     pub(super) refusal: Option<Signal>,
     /// How many of its new pods there were.
     pub(super) pods: usize,
+    /// Since when it is waited for, for another reason than pods that take the place of others.
+    pub(super) lost_since: Option<Timestamp>,
     /// Its pods that nodes have refused, and when that was seen.
     pub(super) rejects: BTreeMap<String, Timestamp>,
 }
@@ -106,7 +108,7 @@ impl ObjectMemory {
 
     fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
         let failing = self.failing.as_mut().map(|(_, since)| since);
-        [self.absent_since.as_mut(), self.untold_since.as_mut(), failing]
+        [self.absent_since.as_mut(), self.untold_since.as_mut(), self.lost_since.as_mut(), failing]
             .into_iter()
             .flatten()
             .chain(self.refusal.iter_mut().flat_map(Signal::times))
@@ -141,17 +143,24 @@ pub(super) struct Signal {
     pub(super) first: Timestamp,
     /// When something was last on its way that might put an end to it.
     pub(super) excused: Option<Timestamp>,
+    /// When something that is in the way was last seen on its way out.
+    pub(super) left: Option<Timestamp>,
 }
 
 impl Signal {
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut Timestamp> {
-        [Some(&mut self.first), self.excused.as_mut()].into_iter().flatten()
+        [Some(&mut self.first), self.excused.as_mut(), self.left.as_mut()].into_iter().flatten()
     }
 
     /// Notes that a signal about `matter` stands now; one about another matter that stood before is forgotten.
     pub(super) fn sight(before: Option<Self>, matter: Option<&'static str>, now: Timestamp) -> Option<Self> {
         let matter = matter?;
-        before.filter(|signal| signal.matter == matter).or(Some(Self { matter, first: now, excused: None }))
+        before.filter(|signal| signal.matter == matter).or(Some(Self {
+            matter,
+            first: now,
+            excused: None,
+            left: None,
+        }))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     facts::Facts,
     freshness::Case,
     pods::{self, Workload},
-    readiness::{self, Status, readiness_of},
+    readiness::{self, NO_DEADLINE, Status, readiness_of},
     reasons, rules,
     sightings::{ObjectMemory, Sightings, age},
     verdict::{Wait, Warning},
@@ -49,6 +49,8 @@ pub(super) struct Standing<'a> {
     /// Nothing was known of it before.
     is_first_look: bool,
     memory: ObjectMemory,
+    /// For how long it is waited for otherwise than for pods that take the place of others.
+    lost_for: Duration,
 }
 
 impl<'a> Standing<'a> {
@@ -69,6 +71,7 @@ impl<'a> Standing<'a> {
             },
             is_first_look: before.is_none(),
             memory: ObjectMemory::next(before),
+            lost_for: Duration::ZERO,
         };
         standing.status = match &judged.live {
             Live::Unreadable(why) => Status::Unknown { message: why.clone() },
@@ -242,6 +245,15 @@ impl<'a> Standing<'a> {
         self.evidence = evidence::gather(Facts(&serde_json::Value::Null), &pods);
     }
 
+    /// Notes since when it is waited for otherwise than for pods that take the place of others.
+    pub(super) fn time_lost(&mut self, old: &Sightings, now: Timestamp) {
+        if self.waits() && !self.replaced {
+            let since = old.objects.get(&self.judged.object.key).and_then(|it| it.lost_since).unwrap_or(now);
+            self.memory.lost_since = Some(since);
+            self.lost_for = age(now, since);
+        }
+    }
+
     /// Writes down what is to be known at the next look.
     pub(super) fn remember(&self, new: &mut Sightings) {
         if !matches!(self.status, Status::Unknown { .. }) {
@@ -278,16 +290,16 @@ impl<'a> Standing<'a> {
             patience: self.patience(),
             deadline: self.wishes.deadline,
             replaced: self.replaced,
+            lost_for: self.lost_for,
         }
     }
 
     /// The deadline that a Deployment sets itself; not the one that the server gives to those that set none.
     fn patience(&self) -> Option<Duration> {
-        const NONE: u64 = 2_147_483_647;
         const DEFAULT: u64 = 600;
         let Live::Present(live) = &self.judged.live else { return None };
         let seconds = live.pointer("/spec/progressDeadlineSeconds")?.as_u64();
-        let seconds = seconds.filter(|it| *it < NONE && *it != DEFAULT)?;
+        let seconds = seconds.filter(|it| *it < NO_DEADLINE.unsigned_abs() && *it != DEFAULT)?;
         Some(Duration::from_secs(seconds)).filter(|_| self.workload() == Some(Workload::Deployment))
     }
 

@@ -78,6 +78,8 @@ pub struct Wait {
     pub deadline: Option<Duration>,
     /// It only waits for pods that take the place of others, which were well: none of the revision's doing.
     pub replaced: bool,
+    /// For how long it is waited for otherwise.
+    pub lost_for: Duration,
 }
 
 /// Something about an object that people should know although it does not fail for it.
@@ -111,6 +113,7 @@ pub fn judge(scene: &Scene, sightings: &Sightings, now: Timestamp) -> Judgement 
         let makers_wait = makers > usize::from(is_maker(standing));
         standing.look_at_pods(scene, others_wait, makers_wait, sightings, &mut new, now);
         standing.look_at_consumers(scene, &judged, sightings, &mut new, now);
+        standing.time_lost(sightings, now);
         standing.remember(&mut new);
     }
     let next = standings.iter().filter_map(|standing| standing.due).min();

@@ -47,23 +47,23 @@ impl Step<'_> {
             self.status.unrest += if replaced { REPLACEMENT } else { TROUBLE };
             self.status.phase = Some(Phase::Progressing);
         }
-        if let Some(failure) = self.overdue(judgement, replaced) {
+        if let Some(failure) = self.overdue(judgement) {
             self.fail(failure);
         }
     }
 
-    /// The failure of a revision that takes too long to become ready, or to become so again.
-    fn overdue(&self, judgement: &Judgement, replaced: bool) -> Option<Failure> {
+    /// The failure of a revision that takes too long to become ready, or of which one object takes too long to become so again.
+    fn overdue(&self, judgement: &Judgement) -> Option<Failure> {
         let deadline = self.seen.policy.deadline;
         let Some(since) = &self.status.unready_since else {
             let elapsed = Duration::try_from(self.sealed_for()).unwrap_or_default();
             return health::deadline_failure(judgement, deadline, elapsed);
         };
-        let limit = if replaced { deadline } else { RECOVERY.min(deadline) };
-        let wait = judgement.waits.first()?;
-        let is_over = self.now.duration_since(since.0) >= signed(limit);
-        (is_over || self.status.unrest > BEARABLE)
-            .then(|| report::unsteady(&wait.object, &wait.message, &wait.evidence))
+        let limit = RECOVERY.min(deadline);
+        let late = judgement.waits.iter().find(|wait| !wait.replaced && wait.lost_for >= limit);
+        let is_over = self.now.duration_since(since.0) >= signed(deadline) || self.status.unrest > BEARABLE;
+        let wait = late.or_else(|| judgement.waits.first().filter(|_| is_over))?;
+        Some(report::unsteady(&wait.object, &wait.message, &wait.evidence))
     }
 
     fn soak(&mut self) {

@@ -29,6 +29,9 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 /// interval's all the same, which is committed only when it is known.
 const UNDER_WAY: Duration = Duration::from_secs(10);
 
+/// After how long without a write that took effect those that do not count no more.
+const REFUSED_FOR: Duration = Duration::from_mins(1);
+
 /// For how long one after the cut puts off a decision.
 pub(super) const JUST_NOW: Duration = Duration::from_secs(2);
 
@@ -182,8 +185,13 @@ impl<'a> Step<'a> {
         self.lower_fence(self.status.opened());
         self.status.attempt = Some(self.seen.attempt());
         let verdict = self.judge(false);
+        let settle = self.seen.policy.settle;
+        // A tool that is refused, and tries it again and again, has written nothing for long.
+        let last = self.seen.effective_after(self.status.opened()).map(|entry| entry.age).min();
+        let is_refused = last.is_some_and(|age| age >= settle + REFUSED_FOR);
         let pending = self.seen.log().any(|(_, entry, standing)| is_young(entry, standing, UNDER_WAY));
-        let quiet = self.seen.quiet >= self.seen.policy.settle;
+        let pending = pending && !is_refused;
+        let quiet = self.seen.quiet >= settle || is_refused;
         let transaction = client::transaction(&self.seen.tracks, self.status.opened());
         let failed = matches!(verdict, Verdict::Failed(_));
         let seal = !pending

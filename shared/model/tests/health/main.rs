@@ -14,6 +14,8 @@ mod attribution;
 #[cfg(test)]
 mod conditions;
 #[cfg(test)]
+mod mishaps;
+#[cfg(test)]
 mod props;
 #[cfg(test)]
 mod readiness;

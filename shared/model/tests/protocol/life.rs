@@ -339,3 +339,24 @@ fn the_hook_that_failed_is_to_blame_and_not_the_client_that_reports_it() {
     assert_eq!(world.status.phase, Some(RolledBack));
     assert_eq!(world.status.failure.as_ref().unwrap().reason, "JobFailed");
 }
+
+/// A script that tries again every six seconds: `until kubectl apply -f .; do sleep 5; done`, of which one object is
+/// refused by a policy and another one has failed.
+#[test]
+fn a_write_that_is_refused_every_few_seconds_does_not_put_off_the_verdict_for_ever() {
+    for pause in [10, 6] {
+        let mut world = healthy();
+        bad_upgrade(&mut world);
+        for n in 0..300 {
+            world.admit("ConfigMap", "d", data(&format!("refused {n}")));
+            world.run(pause, || FOREVER);
+        }
+        assert_eq!(
+            world.status.phase,
+            Some(RolledBack),
+            "tried every {pause} s for {} s: {:?}",
+            300 * pause,
+            world.phases
+        );
+    }
+}

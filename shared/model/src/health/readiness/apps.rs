@@ -50,12 +50,15 @@ pub(super) fn deployment(case: &Case<'_>) -> Status {
         .unwrap_or(Status::Current)
 }
 
+/// As `progressDeadlineSeconds` it means none: the controller then says nothing of its progress (`HasProgressDeadline`).
+pub(in crate::health) const NO_DEADLINE: i64 = i32::MAX as i64;
+
 /// What the controller itself says about the rollout, after all counts are right.
 fn unsettled(object: Facts<'_>) -> Option<Status> {
     let settled = object
         .condition("Progressing")
         .is_some_and(|progress| progress.is_true() && progress.reason() == "NewReplicaSetAvailable");
-    if object.int("/spec/progressDeadlineSeconds").is_some() && !settled {
+    if object.int("/spec/progressDeadlineSeconds").is_some_and(|it| it < NO_DEADLINE) && !settled {
         return Some(Status::waiting("ReplicaSetNotAvailable", "the new ReplicaSet is not available yet"));
     }
     (!object.is_true("Available"))

@@ -10,6 +10,7 @@ mod batch;
 mod cluster;
 mod pod;
 
+pub(super) use apps::NO_DEADLINE;
 use serde_json::Value;
 
 use super::{facts::Facts, freshness::Case, reasons};
@@ -162,7 +163,12 @@ pub fn readiness(object: &Value, baseline: Option<&Value>) -> Status {
 /// As [`readiness`], for an object whose group and kind are known: items of a list do not carry them.
 pub(super) fn readiness_of(group: &str, kind: &str, case: &Case<'_>) -> Status {
     if Image(case.live.0).is_terminating() {
-        return Status::Terminating;
+        // What a job came to it says to its end: it may be taken away at once.
+        let ended = ((group, kind) == ("batch", "Job")).then(|| batch::job(case));
+        return match ended {
+            Some(failed @ Status::Failed { .. }) => failed,
+            _ => Status::Terminating,
+        };
     }
     if case.live.is_unobserved() {
         return Status::waiting("LatestGenerationNotObserved", "its controller has not yet seen the change");
@@ -191,7 +197,10 @@ fn own_word(case: &Case<'_>) -> Option<Status> {
 
 fn ready_condition(case: &Case<'_>) -> Status {
     match case.live.condition("Ready") {
-        None => Status::Current,
+        None => match case.live.condition("NotReady").filter(|it| it.is_true()) {
+            Some(not) => Status::waiting("NotReady", not.tells()),
+            None => Status::Current,
+        },
         Some(ready) if case.speaks_of_older(ready) => {
             Status::waiting("LatestGenerationNotObserved", "its controller has not yet seen the change")
         }
