@@ -3,7 +3,7 @@
 use backout_model::release::Phase;
 use serde_json::json;
 
-use super::world::{FOREVER, data, failed_job, helm, installed};
+use super::world::{FOREVER, data, failed_job, held_when_begun, helm, installed};
 
 use Phase::{Healthy, Held, Open, RolledBack, RollingBack, Soaking};
 
@@ -84,10 +84,7 @@ fn what_is_held_by_hand_when_its_client_has_just_begun_is_held_with_all_that_the
         let mut world = installed();
         let before = world.state();
         world.by.1 = tool;
-        helm(&mut world, 2, "pending-upgrade");
-        world.look(FOREVER);
-        world.request = Some("hold");
-        world.look(FOREVER);
+        held_when_begun(&mut world);
         world.deploy("Job", "migrate", failed_job());
         world.run(120, || FOREVER);
         assert_eq!((world.status.phase, world.status.revision), (Some(Held), 2), "{tool}");
@@ -101,10 +98,7 @@ fn what_is_held_by_hand_when_its_client_has_just_begun_is_held_with_all_that_the
 #[test]
 fn a_fix_by_hand_of_what_is_held_while_its_client_waits_is_the_next_revision() {
     let mut world = installed();
-    helm(&mut world, 2, "pending-upgrade");
-    world.look(FOREVER);
-    world.request = Some("hold");
-    world.look(FOREVER);
+    held_when_begun(&mut world);
     world.by = ("bob", "kubectl-edit");
     world.deploy("ConfigMap", "a", data("mended"));
     world.run(120, || FOREVER);
@@ -120,10 +114,7 @@ fn a_fix_by_hand_of_what_is_held_while_its_client_waits_is_the_next_revision() {
 fn a_client_that_waits_is_fenced_when_what_another_deploys_meanwhile_fails() {
     let mut world = installed();
     let before = world.state();
-    helm(&mut world, 2, "pending-upgrade");
-    world.look(FOREVER);
-    world.request = Some("hold");
-    world.look(FOREVER);
+    held_when_begun(&mut world);
     world.by = ("bob", "kubectl");
     world.deploy("Job", "migrate", failed_job());
     world.run(120, || FOREVER);

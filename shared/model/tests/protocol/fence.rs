@@ -4,7 +4,7 @@ use backout_model::release::{Action, Phase};
 use serde_json::json;
 
 use super::world::{
-    FOREVER, World, ask, data, failed_job, helm, history, installed, key, listed, seconds, texts,
+    FOREVER, World, ask, data, failed_job, fenced, helm, history, installed, key, listed, seconds, texts,
 };
 
 use Phase::{Held, Open, Progressing, RolledBack, RollingBack, Soaking};
@@ -12,11 +12,7 @@ use Phase::{Held, Open, Progressing, RolledBack, RollingBack, Soaking};
 #[test]
 fn the_next_transaction_of_a_fenced_client_is_let_in_while_what_another_has_deployed_is_judged() {
     for phase in [Progressing, Soaking] {
-        let mut world = installed();
-        helm(&mut world, 2, "pending-upgrade");
-        world.deploy("Job", "migrate", failed_job());
-        world.run(60, || FOREVER);
-        assert_eq!((world.status.phase, world.status.fence.is_some()), (Some(RolledBack), true));
+        let mut world = fenced();
         world.by = ("bob", "kubectl");
         match phase {
             Progressing => world.deploy("Job", "slow", Some(json!({"spec": {"completions": 1}}))),
@@ -210,11 +206,7 @@ fn helm_does_not_end_well_what_is_half_undone() {
 
 #[test]
 fn a_transaction_of_another_user_does_not_let_go_on_who_waits_for_what_was_undone() {
-    let mut world = installed();
-    helm(&mut world, 2, "pending-upgrade");
-    world.deploy("Job", "migrate", failed_job());
-    world.run(60, || FOREVER);
-    assert_eq!((world.status.phase, world.status.fence.is_some()), (Some(RolledBack), true));
+    let mut world = fenced();
     // The first one still waits for what was taken down, until its own timeout is over.
     world.by.0 = "bob";
     helm(&mut world, 2, "pending-upgrade");

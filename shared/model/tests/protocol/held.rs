@@ -4,7 +4,9 @@ use backout_model::names;
 use backout_model::release::{Action, Phase};
 use serde_json::json;
 
-use super::world::{FOREVER, ask, bad_upgrade, data, failed_job, healthy, helm, installed, key, seconds};
+use super::world::{
+    FOREVER, ask, bad_upgrade, data, failed_job, healthy, held_when_begun, helm, installed, key, seconds,
+};
 
 use Phase::{Held, Progressing, RolledBack};
 
@@ -14,10 +16,7 @@ fn what_is_held_stays_so_with_its_client_whoever_else_was_first_in_the_revision(
     world.by = ("bob", "kubectl");
     world.deploy("ConfigMap", "x", data("bob's"));
     world.by = ("alice", "helm");
-    helm(&mut world, 2, "pending-upgrade");
-    world.look(FOREVER);
-    world.request = Some("hold");
-    world.look(FOREVER);
+    held_when_begun(&mut world);
     assert_eq!((world.status.phase, world.status.revision), (Some(Held), 2));
     world.deploy("Job", "migrate", failed_job());
     world.run(120, || FOREVER);
@@ -46,10 +45,7 @@ fn an_uninstall_that_is_held_is_not_committed_when_it_ends() {
 fn what_its_client_writes_while_it_is_held_is_noted() {
     let mut world = installed();
     let before = world.state();
-    helm(&mut world, 2, "pending-upgrade");
-    world.look(FOREVER);
-    world.request = Some("hold");
-    world.look(FOREVER);
+    held_when_begun(&mut world);
     world.deploy("ConfigMap", "a", data("two"));
     world.run(10, || FOREVER);
     // A controller replaces its labels.
@@ -68,10 +64,7 @@ fn what_its_client_writes_while_it_is_held_is_noted() {
 #[test]
 fn what_somebody_else_deletes_of_it_comes_back() {
     let mut world = installed();
-    helm(&mut world, 2, "pending-upgrade");
-    world.look(FOREVER);
-    world.request = Some("hold");
-    world.look(FOREVER);
+    held_when_begun(&mut world);
     world.deploy("ConfigMap", "a", data("two"));
     world.run(10, || FOREVER);
     world.outside_delete("ConfigMap", "a");
@@ -111,10 +104,7 @@ fn a_fix_by_who_was_first_in_what_is_held_with_anothers_client_is_a_revision() {
     world.by = ("bob", "kubectl");
     world.deploy("ConfigMap", "x", data("bob's"));
     world.by = ("alice", "helm");
-    helm(&mut world, 2, "pending-upgrade");
-    world.look(FOREVER);
-    world.request = Some("hold");
-    world.look(FOREVER);
+    held_when_begun(&mut world);
     helm(&mut world, 2, "failed");
     world.run(60, || FOREVER);
     assert_eq!(world.status.phase, Some(Held));

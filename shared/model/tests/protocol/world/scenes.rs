@@ -94,6 +94,24 @@ pub(crate) fn ask(world: &mut World, request: &'static str) {
     world.run(200, || FOREVER);
 }
 
+/// A client has begun its second version, and somebody has that held before it has written anything else.
+pub(crate) fn held_when_begun(world: &mut World) {
+    helm(world, 2, "pending-upgrade");
+    world.look(FOREVER);
+    world.request = Some("hold");
+    world.look(FOREVER);
+}
+
+/// A client waits for its second version, which has failed and is rolled back.
+pub(crate) fn fenced() -> World {
+    let mut world = installed();
+    helm(&mut world, 2, "pending-upgrade");
+    world.deploy("Job", "migrate", failed_job());
+    world.run(60, || FOREVER);
+    assert_eq!((world.status.phase, world.status.fence.is_some()), (Some(Phase::RolledBack), true));
+    world
+}
+
 /// What Helm would list: its versions with their states.
 pub(crate) fn history(world: &World) -> BTreeMap<String, String> {
     let secrets = world.objects.iter().filter(|(key, _)| key.resource == "secrets");
