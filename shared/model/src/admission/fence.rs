@@ -41,8 +41,8 @@ pub(super) fn begins(request: &Request<'_>, verb: Verb, name: &str, new: Option<
 /// Whether a client makes room in its history, as Helm does before it begins a transaction where there are as many versions
 /// as it keeps (`removeLeastRecent` of its storage): never of the one that is deployed.
 pub(super) fn prunes(request: &Request<'_>, verb: Verb, name: &str, old: Option<Image<'_>>) -> bool {
-    let status = old.and_then(|old| old.label("status"));
-    is_helm_secret(request, name) && verb == Verb::Delete && matches!(status, Some("superseded" | "failed"))
+    let goes = || matches!(old.and_then(|old| old.label("status")), Some("superseded" | "failed"));
+    verb == Verb::Delete && is_helm_secret(request, name) && goes()
 }
 
 /// Whether the write is to one of Helm's own records, by which a client begins and ends its transactions.

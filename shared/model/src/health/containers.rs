@@ -60,7 +60,7 @@ impl<'a> Ending<'a> {
     /// the evidence it is told without their values.
     pub(crate) fn told(&self, container: &Container<'_>) -> &'a str {
         let is_runtimes = matches!(self.reason, "StartError" | "ContainerCannotRun");
-        if is_runtimes || !container.knows_secrets() { self.message } else { "" }
+        if self.message.is_empty() || is_runtimes || !container.knows_secrets() { self.message } else { "" }
     }
 
     /// For how long it ran.

@@ -83,7 +83,7 @@ fn hold(step: &mut Step<'_>) -> Result<String, String> {
         }
         Some(Phase::RollingBack) => {
             undoing::stop(step);
-            if report::is_half_way(&step.status) {
+            if step.status.is_half_way() {
                 return Ok(format!("the rollback is stopped: {}", report::half_way(&step.status)));
             }
         }
@@ -96,14 +96,14 @@ fn resume(step: &mut Step<'_>) -> Result<String, String> {
     if !matches!(step.status.phase, Some(Phase::Held | Phase::Notified)) {
         return Err(nothing("to resume", step));
     }
-    if report::is_half_way(&step.status) {
+    if step.status.is_half_way() {
         return Err(format!("the rollback was stopped: {}", report::half_way(&step.status)));
     }
     // A client that is in the middle of it, or of which nothing was judged, is heard to its end.
     let transaction = client::transaction(&step.seen.tracks, step.status.opened());
     let is_open = step.status.failure.is_none() || transaction == Transaction::Pending;
     let status = &mut step.status;
-    status.sealed_at = Some(Time(step.now));
+    status.sealed_at = (!is_open).then_some(Time(step.now));
     status.frozen_seconds = 0;
     status.undecided_since = None;
     status.ready_since = None;
@@ -119,8 +119,7 @@ fn resume(step: &mut Step<'_>) -> Result<String, String> {
     status.only.clear();
     status.unrestored.clear();
     if is_open {
-        step.status.sealed_at = None;
-        step.status.sealed_position = None;
+        status.sealed_position = None;
     }
     step.enter(if is_open { Phase::Open } else { Phase::Progressing });
     step.wake = super::Wake::After(Duration::ZERO);

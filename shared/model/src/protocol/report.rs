@@ -73,7 +73,7 @@ pub(super) fn ended(status: &ReleaseStatus) -> Notice {
             format!("Revision {revision} was rolled back: {objects}. Cause: {cause}")
         }
         (_, Some(held)) => format!("Revision {revision} failed: {cause}. {}", not_rolled_back(held)),
-        _ if is_half_way(status) => {
+        _ if status.is_half_way() => {
             format!("The rollback of revision {revision} was stopped, as was asked: {}", half_way(status))
         }
         _ if status.failure.is_none() => format!("Revision {revision} is held, as was asked: {objects}"),
@@ -286,7 +286,7 @@ fn message(
         (Phase::RolledBack, _) => rolled_back(status, &cause),
         (Phase::Held, _) => match &status.held {
             Some(held) => format!("{}. It failed: {cause}", not_rolled_back(held)),
-            None if is_half_way(status) => format!("Stopped, as was asked: {}", half_way(status)),
+            None if status.is_half_way() => format!("Stopped, as was asked: {}", half_way(status)),
             None if status.failure.is_none() => {
                 format!("Held, as was asked: nothing is touched. {NEXT_OF_HELD}")
             }
@@ -296,7 +296,7 @@ fn message(
             ),
             None => format!("Failed, and held for you to look at: {cause}. {NEXT_OF_HELD}"),
         },
-        (Phase::Notified, _) if is_half_way(status) => {
+        (Phase::Notified, _) if status.is_half_way() => {
             format!("Stopped, for the release is suspended: {}", half_way(status))
         }
         (Phase::Notified, _) => format!("Failed, and left as it is: {cause}"),
@@ -332,11 +332,6 @@ fn objects(status: &ReleaseStatus) -> String {
 fn duration(past: &Past) -> Option<i64> {
     let (from, to) = (past.decided_at.as_ref()?.0, past.ended_at.as_ref()?.0);
     Some(SignedDuration::as_secs(&to.duration_since(from)))
-}
-
-/// Whether a rollback came to a halt when it had put something back.
-pub(super) fn is_half_way(status: &ReleaseStatus) -> bool {
-    status.half_undone || status.to.is_some()
 }
 
 /// Where a rollback came to a halt.

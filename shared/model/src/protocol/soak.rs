@@ -92,9 +92,7 @@ impl Step<'_> {
             self.enter(Phase::Soaking);
         }
     }
-}
 
-impl Step<'_> {
     /// Whether a client is in the middle of what would be committed: its transaction is of an earlier revision, which was
     /// held.
     fn is_client_at_work(&self) -> bool {

@@ -331,7 +331,7 @@ impl<'a> Step<'a> {
             revision: self.status.revision,
             outcome: phase,
             undone: false,
-            half_undone: phase != Phase::RolledBack && report::is_half_way(&self.status),
+            half_undone: phase != Phase::RolledBack && self.status.is_half_way(),
             pack: match &self.seen.pack {
                 Pack::Kept(name) if phase == Phase::Healthy => Some(name.clone()),
                 _ => None,

@@ -62,10 +62,11 @@ pub(super) fn rolling_back(step: &mut Step<'_>) {
     let gets_on = wave.iter().any(|restore| refusal(restore).is_none());
     if !gets_on && rolls_for(step) >= GIVES_WAY {
         step.lower_fence(seen.cut());
-    }
-    if !gets_on && gives_way(step) {
-        let held_up = step.held_up.clone();
-        return end(step, &plan, held_up.as_ref());
+        // A deployer has gone on while the rollback did not.
+        if seen.effective_after(seen.cut()).next().is_some() {
+            let held_up = step.held_up.clone();
+            return end(step, &plan, held_up.as_ref());
+        }
     }
     step.wake = Wake::After(if wave.is_empty() { pause(step, &plan) } else { NEXT_WAVE });
     step.effects.extend(wave.into_iter().cloned().map(Effect::Restore));
@@ -134,12 +135,6 @@ fn refused<'a>(plan: &Plan, refusal: impl Fn(&Restore) -> Option<&'a Refusal>) -
         Some(Unrestored { object: (&restore.object).into(), reason })
     });
     refused.collect()
-}
-
-/// Whether a deployer has gone on while the rollback did not.
-fn gives_way(step: &Step<'_>) -> bool {
-    let cut = step.seen.cut();
-    rolls_for(step) >= GIVES_WAY && step.seen.effective_after(cut).next().is_some()
 }
 
 fn pause(step: &Step<'_>, plan: &Plan) -> Duration {

@@ -153,6 +153,11 @@ impl ReleaseStatus {
         self.sealed_position.as_deref().and_then(Position::parse)
     }
 
+    /// Whether a rollback came to a halt when it had put something back, or on its way to an older revision.
+    pub fn is_half_way(&self) -> bool {
+        self.half_undone || self.to.is_some()
+    }
+
     /// The log position up to which a verdict has fallen, of whatever kind.
     pub fn judged(&self) -> Position {
         let healthy = self.healthy();
